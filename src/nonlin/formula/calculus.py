@@ -1,0 +1,201 @@
+"""Derivatives, and the rewriting that makes a formula as written accurate in floating point."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from nonlin.formula import primitives as p
+from nonlin.formula.algebra import simplify
+from nonlin.formula.expression import (
+    Application,
+    Constant,
+    Expression,
+    FormulaError,
+    Symbol,
+    postorder,
+    rebuild,
+    substitute,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> Expression:
+    """Return the derivative of a formula.
+
+    Parameters
+    ----------
+    expression : Expression
+    symbol : str
+        Name of the variable: the input or a parameter.
+    order : int
+        How often to differentiate; 0 returns the formula itself in its canonical form.
+
+    Returns
+    -------
+    Expression
+        At a kink the derivative of the branch that the formula's condition selects there.
+
+    Raises
+    ------
+    ValueError
+        If ``order`` is negative or not whole.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, differentiate, sigmoid
+    >>> print(differentiate(sigmoid(Symbol("x"))))
+    sigmoid(x)*sigmoid(-x)
+    """
+    if isinstance(order, bool) or not isinstance(order, int) or order < 0:
+        raise ValueError(f"order must be a whole number of at least 0, got {order!r}")
+    result = canonical(expression)
+    for _ in range(order):
+        # Stable forms of a slope are for evaluating it, not for differentiating it again: 1 + algebraic_sigmoid(x) has the
+        # simpler slope of the two.
+        result = simplify(_derivative(result, symbol))
+    return canonical(result)
+
+
+@cache
+def canonical(expression: Expression) -> Expression:
+    """Return the form that everything computed is derived from: stable, in normal form."""
+    while True:
+        simpler = simplify(stabilize(expression))
+        if simpler is expression:
+            return expression
+        expression = simpler
+
+
+@cache
+def _derivative(root: Expression, symbol: str) -> Expression:
+    zero, one = Constant(0), Constant(1)
+    derivative: dict[Expression, Expression] = {}
+    for node in postorder(root):
+        if isinstance(node, Symbol):
+            derivative[node] = one if node.name == symbol else zero
+        elif not isinstance(node, Application) or node.is_condition:
+            derivative[node] = zero
+        else:
+            derivative[node] = _chain_rule(node, [derivative[a] for a in node.arguments])
+    return derivative[root]
+
+
+def _chain_rule(node: Application, inner: list[Expression]) -> Expression:
+    zero = Constant(0)
+    if all(slope is zero for slope in inner):
+        return zero
+    if node.primitive is p.where:
+        # One choice between the two slopes rather than a sum of two choices.
+        return p.where(node.arguments[0], inner[1], inner[2])
+    if node.primitive is p.maximum or node.primitive is p.minimum:
+        a, b = node.arguments
+        return p.where(a > b if node.primitive is p.maximum else a < b, inner[0], inner[1])
+    if node.primitive.partials is None:
+        raise FormulaError(f"{node.primitive.name} has no derivative")
+    total: Expression = zero
+    for partial, slope in zip(node.primitive.partials(*node.arguments), inner, strict=True):
+        if slope is not zero:
+            total = total + slope * partial
+    return total
+
+
+# --- stable forms -------------------------------------------------------------------------------------------------------
+
+_u = Symbol("u")
+_v = Symbol("v")
+
+#: Textbook forms that cancel, overflow or lose their tails, and the equal forms that do not. ``u`` and ``v`` stand for any
+#: expression; sums and products match in either order.
+STABLE_FORMS: tuple[tuple[Expression, Expression], ...] = (
+    (p.exp(_u) - 1, p.expm1(_u)),
+    (p.expm1(_u) - _u, p.exp_residual(_u)),
+    (p.log(1 + _u), p.log1p(_u)),
+    (p.log1p(p.exp(_u)), p.softplus(_u)),
+    (1 / (1 + p.exp(_u)), p.sigmoid(-_u)),
+    (p.exp(_u) / (1 + p.exp(_u)), p.sigmoid(_u)),
+    (1 - p.sigmoid(_u), p.sigmoid(-_u)),
+    (p.log(p.sigmoid(_u)), -p.softplus(-_u)),
+    (1 + p.tanh(_u), 2 * p.sigmoid(2 * _u)),
+    (1 - p.tanh(_u), 2 * p.sigmoid(-2 * _u)),
+    (1 - p.power(p.tanh(_u), 2), p.power(p.sech(_u), 2)),
+    (_u - p.tanh(_u), p.tanh_shrink(_u)),
+    (p.tanh(p.softplus(_u)), p.tanh_softplus(_u)),
+    (p.sech(p.softplus(_u)), p.sech_softplus(_u)),
+    (1 - p.erf(_u), p.erfc(_u)),
+    (1 + p.erf(_u), 2 * p.normal_cdf(p.sqrt(2) * _u)),
+    (p.erfc(_u), 2 * p.normal_cdf(-(p.sqrt(2) * _u))),
+    (1 - p.normal_cdf(_u), p.normal_cdf(-_u)),
+    (_u / (1 + p.absolute(_u)), p.softsign(_u)),
+    (_u / p.sqrt(1 + p.power(_u, 2)), p.algebraic_sigmoid(_u)),
+    (1 / p.sqrt(1 + p.power(_u, 2)), p.reciprocal_hypot(_u)),
+    (_u / p.sqrt(1 + _v * p.power(_u, 2)), p.algebraic_sigmoid(p.sqrt(_v) * _u) / p.sqrt(_v)),
+    (_u + p.sqrt(p.power(_u, 2) + _v), p.sqrt(_v) * p.squareplus(2 * _u / p.sqrt(_v))),
+    (1 + p.algebraic_sigmoid(_u), p.squareplus(2 * _u) * p.reciprocal_hypot(_u)),
+    (1 - p.algebraic_sigmoid(_u), p.squareplus(-2 * _u) * p.reciprocal_hypot(_u)),
+    (p.sqrt(p.power(_u, 2)), p.absolute(_u)),
+)
+
+
+@cache
+def stabilize(expression: Expression) -> Expression:
+    """Replace textbook forms by equal ones that keep their accuracy in floating point.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, erf, exp, log, sqrt, tanh
+    >>> from nonlin.formula.calculus import stabilize
+    >>> x = Symbol("x")
+    >>> print(stabilize(x * tanh(log(1 + exp(x)))))
+    x*tanh_softplus(x)
+    >>> print(stabilize((1 + erf(x)) / 2))
+    2*normal_cdf(sqrt(2)*x)/2
+    """
+    return rebuild(expression, _stable_node)
+
+
+def _stable_node(node: Expression) -> Expression:
+    changed = True
+    while changed:
+        changed = False
+        for pattern, replacement in STABLE_FORMS:
+            found = next(_match(pattern, node, {}), None)
+            if found is not None:
+                # The replacement may open the way for another form, at its root or below.
+                node = stabilize(substitute(replacement, found))
+                changed = True
+                break
+    return node
+
+
+def _match(pattern: Expression, node: Expression, found: dict[str, Expression]) -> Iterator[dict[str, Expression]]:
+    """Yield the ways to bind the symbols of ``pattern`` so that it equals ``node``."""
+    if isinstance(pattern, Symbol):
+        if pattern.name not in found:
+            yield {**found, pattern.name: node}
+        elif found[pattern.name] is node:
+            yield found
+        return
+    if not isinstance(pattern, Application):
+        if pattern is node:
+            yield found
+        return
+    if not isinstance(node, Application) or node.primitive is not pattern.primitive:
+        return
+    orders = [node.arguments]
+    if pattern.primitive in (p.add, p.multiply):
+        orders.append(node.arguments[::-1])
+    for arguments in orders:
+        yield from _match_all(pattern.arguments, arguments, found)
+
+
+def _match_all(
+    patterns: tuple[Expression, ...], nodes: tuple[Expression, ...], found: dict[str, Expression]
+) -> Iterator[dict[str, Expression]]:
+    if not patterns:
+        yield found
+        return
+    for bound in _match(patterns[0], nodes[0], found):
+        yield from _match_all(patterns[1:], nodes[1:], bound)

@@ -1,0 +1,363 @@
+"""Expressions: immutable, shared nodes, and the tracing that makes them from a Python function.
+
+An expression is a :class:`Symbol`, an exact :class:`Constant` or the application of a primitive to
+arguments. Nodes are interned: the same formula built twice is the same object, so equality is identity,
+common subexpressions are shared by construction, and every pass over an expression is memoised by node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeAlias
+from weakref import WeakValueDictionary
+
+if TYPE_CHECKING:
+    from nonlin.formula.primitives import Primitive
+
+Number: TypeAlias = int | float | Fraction
+
+
+class FormulaError(TypeError):
+    """A Python function that cannot be read as a formula, with what to write instead."""
+
+
+class Expression:
+    """A node of a formula. Build one with Python's operators and the functions of :mod:`nonlin.formula`.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, exp
+    >>> x = Symbol("x")
+    >>> x * exp(x) is x * exp(x)
+    True
+    >>> print(x * exp(x) + 1)
+    x*exp(x) + 1
+    """
+
+    __slots__ = ("__weakref__",)
+    # NumPy must not swallow a symbol into an object array: array * symbol then reaches __rmul__ and its error.
+    __array_ufunc__ = None
+    _interned: ClassVar[WeakValueDictionary[Any, Expression]] = WeakValueDictionary()
+
+    @property
+    def arguments(self) -> tuple[Expression, ...]:
+        """The nodes this one is applied to; empty for symbols and constants."""
+        return ()
+
+    @property
+    def is_condition(self) -> bool:
+        """Whether the node is a truth value, made by a comparison."""
+        return False
+
+    # --- Python's operators -------------------------------------------------------------------------------------
+
+    def __add__(self, other: Operand) -> Expression:
+        return _build("add", self, other)
+
+    def __radd__(self, other: Operand) -> Expression:
+        return _build("add", other, self)
+
+    def __sub__(self, other: Operand) -> Expression:
+        return _build("subtract", self, other)
+
+    def __rsub__(self, other: Operand) -> Expression:
+        return _build("subtract", other, self)
+
+    def __mul__(self, other: Operand) -> Expression:
+        return _build("multiply", self, other)
+
+    def __rmul__(self, other: Operand) -> Expression:
+        return _build("multiply", other, self)
+
+    def __truediv__(self, other: Operand) -> Expression:
+        return _build("divide", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Expression:
+        return _build("divide", other, self)
+
+    def __neg__(self) -> Expression:
+        return _build("negative", self)
+
+    def __pos__(self) -> Expression:
+        return self
+
+    def __abs__(self) -> Expression:
+        return _build("absolute", self)
+
+    def __pow__(self, exponent: Operand) -> Expression:
+        from nonlin.formula.primitives import power
+
+        return power(self, exponent)
+
+    def __lt__(self, other: Operand) -> Expression:
+        return _build("less", self, other)
+
+    def __le__(self, other: Operand) -> Expression:
+        return _build("less_equal", self, other)
+
+    def __gt__(self, other: Operand) -> Expression:
+        return _build("greater", self, other)
+
+    def __ge__(self, other: Operand) -> Expression:
+        return _build("greater_equal", self, other)
+
+    def __and__(self, other: Operand) -> Expression:
+        return _build("logical_and", self, other)
+
+    def __or__(self, other: Operand) -> Expression:
+        return _build("logical_or", self, other)
+
+    # --- what a formula cannot do, and what to write instead ------------------------------------------------------
+
+    def __bool__(self) -> Never:
+        raise FormulaError(
+            f"the formula asks whether {self} is true, but x is a symbol while the formula is read: "
+            "write where(condition, a, b) instead of `a if condition else b`, `and` or a chained comparison, "
+            "and maximum(a, b), minimum(a, b) instead of max, min"
+        )
+
+    def __float__(self) -> Never:
+        raise FormulaError(
+            f"the formula needs {self} as a number, but x is a symbol while the formula is read: use nonlin.exp, "
+            "nonlin.tanh and so on (or those of nonlin.formula) instead of the functions of math"
+        )
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __array__(self, *_: object, **__: object) -> Never:
+        raise FormulaError(
+            f"a NumPy function was called on the symbol {self}: use the functions of nonlin.formula "
+            "(exp, tanh, where, maximum, ...) instead of those of numpy"
+        )
+
+    def __iter__(self) -> Never:
+        raise FormulaError(f"{self} is one symbol, not a sequence: a formula describes what happens to one element")
+
+    def __getitem__(self, _: object) -> Never:
+        self.__iter__()
+
+    def __getattr__(self, name: str) -> Never:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise FormulaError(
+            f"a formula has no .{name}(): use the functions of nonlin.formula, for example maximum(x, 0) or exp(x)"
+        )
+
+    # --- the rest ---------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def __str__(self) -> str:
+        from nonlin.formula.text import text
+
+        return text(self)
+
+    def _repr_latex_(self) -> str:
+        """Show the formula as mathematics in a notebook."""
+        from nonlin.formula.latex import latex
+
+        return f"${latex(self)}$"
+
+    def __copy__(self) -> Expression:
+        return self
+
+    def __deepcopy__(self, _: object) -> Expression:
+        return self
+
+
+Operand: TypeAlias = Expression | Number
+
+
+class Symbol(Expression):
+    """A variable: the input ``x`` or a parameter.
+
+    Parameters
+    ----------
+    name : str
+        A Python identifier.
+    """
+
+    __slots__ = ("name",)
+    name: str
+
+    def __new__(cls, name: str) -> Symbol:
+        return _intern(cls, (cls, name), name=name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Symbol, (self.name,)
+
+
+class Constant(Expression):
+    """An exact rational number.
+
+    A Python float stands for the decimal that it prints as: ``1.702`` in a formula means 1702/1000, as in the paper it
+    comes from, and each kernel rounds (or splits) it for its own arithmetic.
+
+    Parameters
+    ----------
+    value : int, float, str or Fraction
+        ``"1.0507009873554804934"`` gives more digits than a float can.
+
+    Raises
+    ------
+    FormulaError
+        For NaN and the infinities, which are no numbers of a formula.
+    """
+
+    __slots__ = ("value",)
+    value: Fraction
+
+    def __new__(cls, value: Number | str) -> Constant:
+        try:
+            exact = Fraction(repr(value) if type(value) is float else value)
+        except (ValueError, OverflowError, TypeError) as error:
+            raise FormulaError(f"{value!r} is not a finite number and cannot stand in a formula") from error
+        return _intern(cls, (cls, exact), value=exact)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Constant, (self.value,)
+
+
+class Application(Expression):
+    """A primitive applied to arguments. Made by the primitive itself, never directly."""
+
+    __slots__ = ("_arguments", "primitive")
+    primitive: Primitive
+    _arguments: tuple[Expression, ...]
+
+    def __new__(cls, primitive: Primitive, arguments: tuple[Expression, ...]) -> Application:
+        return _intern(cls, (primitive.name, *arguments), primitive=primitive, _arguments=arguments)
+
+    @property
+    def arguments(self) -> tuple[Expression, ...]:
+        return self._arguments
+
+    @property
+    def is_condition(self) -> bool:
+        return self.primitive.is_condition
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.primitive.name, self._arguments)
+
+
+def _restore(name: str, arguments: tuple[Expression, ...]) -> Expression:
+    from nonlin.formula.primitives import PRIMITIVES
+
+    return Application(PRIMITIVES[name], arguments)
+
+
+def _intern(cls: type[Any], key: tuple[Any, ...], **slots: object) -> Any:
+    node = Expression._interned.get(key)
+    if node is None:
+        node = object.__new__(cls)
+        for name, value in slots.items():
+            object.__setattr__(node, name, value)
+        # setdefault: two threads that build the same node must end up with one object.
+        node = Expression._interned.setdefault(key, node)
+    return node
+
+
+def _build(name: str, *operands: Operand) -> Expression:
+    from nonlin.formula.primitives import PRIMITIVES
+
+    return PRIMITIVES[name](*operands)
+
+
+def as_expression(value: object, *, wanted: str = "a number or an expression") -> Expression:
+    """Return ``value`` as an expression: expressions as they are, numbers as exact constants.
+
+    Raises
+    ------
+    FormulaError
+        If the value is neither.
+    """
+    if isinstance(value, Expression):
+        return value
+    if isinstance(value, (bool, str, bytes)) or not isinstance(value, (int, float, Fraction)):
+        hint = ""
+        if isinstance(value, bool):
+            hint = ": a comparison with == or != is decided in Python before the formula sees it, so write <= or >="
+        elif type(value).__module__.split(".")[0] in ("numpy", "torch", "jax", "tensorflow"):
+            hint = ": write the number itself, for example float(...)"
+        raise FormulaError(f"a formula needs {wanted}, but got {value!r} of type {type(value).__name__}{hint}")
+    return Constant(value)
+
+
+def postorder(*roots: Expression) -> Iterator[Expression]:
+    """Yield every node below the roots once, arguments before the nodes that use them."""
+    seen: set[Expression] = set()
+    stack: list[tuple[Expression, bool]] = [(root, False) for root in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            yield node
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((argument, False) for argument in reversed(node.arguments))
+
+
+def symbols(*roots: Expression) -> frozenset[str]:
+    """Return the names of the symbols that the expressions depend on."""
+    return frozenset(node.name for node in postorder(*roots) if isinstance(node, Symbol))
+
+
+def rebuild(root: Expression, change: Callable[[Expression], Expression]) -> Expression:
+    """Build ``root`` anew from its leaves, passing every node, its arguments already changed, through ``change``."""
+    done: dict[Expression, Expression] = {}
+    for node in postorder(root):
+        new = node
+        if isinstance(node, Application):
+            arguments = tuple(done[argument] for argument in node.arguments)
+            if arguments != node.arguments:
+                new = node.primitive(*arguments)
+        done[node] = change(new)
+    return done[root]
+
+
+def substitute(root: Expression, values: Mapping[str, Operand]) -> Expression:
+    """Replace symbols by expressions or numbers.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, substitute
+    >>> print(substitute(Symbol("beta") * Symbol("x"), {"beta": 2}))
+    2*x
+    """
+    replacements = {name: as_expression(value) for name, value in values.items()}
+    return rebuild(root, lambda node: replacements.get(node.name, node) if isinstance(node, Symbol) else node)
+
+
+def trace(function: Callable[..., object], names: tuple[str, ...]) -> Expression:
+    """Run ``function`` once on symbols and return the expression it computes.
+
+    Parameters
+    ----------
+    function : callable
+        Takes as many positional arguments as there are names.
+    names : tuple of str
+        Names of the symbols.
+
+    Raises
+    ------
+    FormulaError
+        If the function does something that a formula cannot: the message says what to write instead.
+    """
+    name = getattr(function, "__name__", repr(function))
+    try:
+        result = function(*(Symbol(n) for n in names))
+        if result is None:
+            raise FormulaError("it returns nothing: is a `return` missing?")
+        expression = as_expression(result, wanted="its function to return a number or an expression")
+    except FormulaError as error:
+        raise FormulaError(f"{name} cannot be read as a formula: {error}") from error.__cause__
+    except (TypeError, ValueError, AttributeError) as error:
+        raise FormulaError(
+            f"{name} cannot be read as a formula: {type(error).__name__}: {error}; a formula uses Python's arithmetic, "
+            "comparisons and the functions of nonlin.formula"
+        ) from error
+    if expression.is_condition:
+        raise FormulaError(f"{name} returns the condition {expression}: write where({expression}, 1, 0) for a number")
+    return expression

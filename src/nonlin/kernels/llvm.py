@@ -1,0 +1,540 @@
+"""Machine operations as LLVM code: vectors of lanes, and the loop that a NumPy ufunc calls.
+
+The text of the intermediate representation is written directly; llvmlite only parses and compiles it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from nonlin.formula.expression import Application, Expression
+from nonlin.formula.primitives import Primitive
+from nonlin.formula.spelling import Spelling
+from nonlin.kernels.number import Lanes
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How an array's elements lie in memory."""
+
+    name: str
+    """NumPy's name of the dtype."""
+    llvm: str
+    size: int
+    signed: bool = True
+
+    @property
+    def is_integer(self) -> bool:
+        return self.name.startswith(("int", "uint"))
+
+
+STORAGES: dict[str, Storage] = {
+    "float16": Storage("float16", "half", 2),
+    "bfloat16": Storage("bfloat16", "i16", 2),
+    "float32": Storage("float32", "float", 4),
+    "float64": Storage("float64", "double", 8),
+    **{
+        f"{'' if signed else 'u'}int{bits}": Storage(f"{'' if signed else 'u'}int{bits}", f"i{bits}", bits // 8, signed)
+        for bits in (8, 16, 32, 64)
+        for signed in (True, False)
+    },
+}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What one compiled loop computes."""
+
+    operations: Expression
+    """Machine operations for floating lanes; the formula itself for integers."""
+    lanes: Lanes | None
+    """None computes in the integers that come in."""
+    inputs: tuple[tuple[str, Storage], ...]
+    """Name and storage of each operand, in order."""
+    output: Storage
+    flags: int = 0
+    """Floating-point status bits (those of x86's MXCSR) that the loop may leave set: what the function itself deserves."""
+
+
+OVERFLOW, INVALID = 0x08, 0x01
+
+_COMPARE = {"less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge"}
+_COMPARE_INTEGER = {"less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge"}
+
+
+class _Body(Spelling[str]):
+    """Writes the straight-line code of a kernel; a spelling is the name of a value."""
+
+    language = "LLVM"
+    binary: ClassVar[Mapping[str, str]]
+
+    def __init__(self, width: int, element: str, values: Mapping[str, str]) -> None:
+        self.width = width
+        self.element = element
+        self.vector = f"<{width} x {element}>"
+        self.mask = f"<{width} x i1>"
+        self.values = values
+        self.lines: list[str] = []
+        self.declarations: set[str] = set()
+        self.table = {}
+
+    def emit(self, text: str) -> str:
+        name = f"%v{len(self.lines)}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def symbol(self, name: str) -> str:
+        return self.values[name]
+
+    def splat(self, scalar: str, element: str | None = None) -> str:
+        return "<" + ", ".join([f"{element or self.element} {scalar}"] * self.width) + ">"
+
+    def application(self, primitive: Primitive, arguments: tuple[str, ...], node: Application) -> str:
+        name = primitive.name
+        if name in self.binary:
+            return self.emit(f"{self.binary[name]} {self.vector} {arguments[0]}, {arguments[1]}")
+        if name in ("logical_and", "logical_or"):
+            return self.emit(f"{name.removeprefix('logical_')} {self.mask} {arguments[0]}, {arguments[1]}")
+        if name in _COMPARE:
+            return self.compare(name, *arguments)
+        if name == "where":
+            condition, a, b = arguments
+            return self.emit(f"select {self.mask} {condition}, {self.vector} {a}, {self.vector} {b}")
+        method = getattr(self, f"emit_{name}", None)
+        return method(*arguments) if method is not None else super().application(primitive, arguments, node)
+
+    def compare(self, name: str, a: str, b: str) -> str:
+        raise NotImplementedError  # pragma: no cover
+
+
+class _FloatingBody(_Body):
+    binary: ClassVar[Mapping[str, str]] = {"add": "fadd", "subtract": "fsub", "multiply": "fmul", "divide": "fdiv"}
+
+    def __init__(self, width: int, element: str, values: Mapping[str, str]) -> None:
+        super().__init__(width, element, values)
+        self.bits, self.mantissa, self.bias = (32, 23, 127) if element == "float" else (64, 52, 1023)
+        self.integers = f"<{width} x i{self.bits}>"
+
+    def constant(self, value: Fraction) -> str:
+        return self.splat(_hexadecimal(value, self.element))
+
+    def compare(self, name: str, a: str, b: str) -> str:
+        return self.emit(f"fcmp {_COMPARE[name]} {self.vector} {a}, {b}")
+
+    def intrinsic(self, name: str, *arguments: str) -> str:
+        full = f"@llvm.{name}.v{self.width}f{self.bits}"
+        self.declarations.add(f"declare {self.vector} {full}({', '.join([self.vector] * len(arguments))})")
+        return self.emit(f"call {self.vector} {full}({', '.join(f'{self.vector} {a}' for a in arguments)})")
+
+    def emit_negative(self, a: str) -> str:
+        return self.emit(f"fneg {self.vector} {a}")
+
+    def emit_absolute(self, a: str) -> str:
+        return self.intrinsic("fabs", a)
+
+    def emit_sqrt(self, a: str) -> str:
+        return self.intrinsic("sqrt", a)
+
+    def emit_rint(self, a: str) -> str:
+        return self.intrinsic("nearbyint", a)
+
+    def emit_fma(self, a: str, b: str, c: str) -> str:
+        return self.intrinsic("fma", a, b, c)
+
+    def emit_copy_sign(self, a: str, b: str) -> str:
+        return self.intrinsic("copysign", a, b)
+
+    def integer_splat(self, value: int) -> str:
+        return self.splat(str(value), f"i{self.bits}")
+
+    def integer(self, operation: str, a: str, b: str) -> str:
+        return self.emit(f"{operation} {self.integers} {a}, {b}")
+
+    def as_integers(self, a: str) -> str:
+        return self.emit(f"bitcast {self.vector} {a} to {self.integers}")
+
+    def as_floats(self, a: str) -> str:
+        return self.emit(f"bitcast {self.integers} {a} to {self.vector}")
+
+    def emit_scale(self, a: str, n: str) -> str:
+        # 2^n as the product of two normal powers of two, since n may lie beyond the range of one; the second
+        # multiplication is then the one rounding of a subnormal result.
+        lowest, highest = -2 * (self.bias - 1), 2 * self.bias
+        low, high = self.constant(Fraction(lowest)), self.constant(Fraction(highest))
+        vanishes = self.compare("less", n, low)
+        held = self.emit(f"select {self.mask} {vanishes}, {self.vector} {low}, {self.vector} {n}")
+        above = self.compare("greater", held, high)
+        held = self.emit(f"select {self.mask} {above}, {self.vector} {high}, {self.vector} {held}")
+        # Adding 1.5*2^mantissa leaves the whole number n in the low bits.
+        magic = Fraction(3 * 2 ** (self.mantissa - 1))
+        shifted = self.emit(f"fadd {self.vector} {held}, {self.constant(magic)}")
+        offset = int.from_bytes(_pack(magic, self.element), "little") - 2 * self.bias
+        whole = self.integer("sub", self.as_integers(shifted), self.integer_splat(offset))
+        first = self.integer("lshr", whole, self.integer_splat(1))
+        second = self.integer("sub", whole, first)
+        one, two = (
+            self.as_floats(self.integer("shl", part, self.integer_splat(self.mantissa))) for part in (first, second)
+        )
+        scaled = self.emit(f"fmul {self.vector} {self.emit(f'fmul {self.vector} {a}, {one}')}, {two}")
+        return self.emit(
+            f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}"
+        )
+
+    def emit_exponent(self, a: str) -> str:
+        biased = self.integer("lshr", self.as_integers(a), self.integer_splat(self.mantissa))
+        whole = self.integer("sub", biased, self.integer_splat(self.bias))
+        return self.emit(f"sitofp {self.integers} {whole} to {self.vector}")
+
+    def emit_significand(self, a: str) -> str:
+        digits = self.integer("and", self.as_integers(a), self.integer_splat(2**self.mantissa - 1))
+        return self.as_floats(self.integer("or", digits, self.integer_splat(self.bias << self.mantissa)))
+
+    def _library(self, name: str, a: str, b: str, limit: str) -> str:
+        helper = f"@large_{name}"
+        self.declarations.add(_library_helper(name, self.width, self.element))
+        return self.emit(f"call {self.vector} {helper}({self.vector} {a}, {self.vector} {b}, {self.vector} {limit})")
+
+    def emit_library_sin(self, a: str, b: str, limit: str) -> str:
+        return self._library("sin", a, b, limit)
+
+    def emit_library_cos(self, a: str, b: str, limit: str) -> str:
+        return self._library("cos", a, b, limit)
+
+
+class _IntegerBody(_Body):
+    binary: ClassVar[Mapping[str, str]] = {"add": "add", "subtract": "sub", "multiply": "mul"}
+
+    def __init__(self, width: int, storage: Storage, values: Mapping[str, str]) -> None:
+        super().__init__(width, storage.llvm, values)
+        self.order = "s" if storage.signed else "u"
+
+    def constant(self, value: Fraction) -> str:
+        return self.splat(str(int(value)))
+
+    def compare(self, name: str, a: str, b: str) -> str:
+        return self.emit(f"icmp {self.order}{_COMPARE_INTEGER[name]} {self.vector} {a}, {b}")
+
+    def emit_negative(self, a: str) -> str:
+        return self.emit(f"sub {self.vector} zeroinitializer, {a}")
+
+
+def _pack(value: Fraction, element: str) -> bytes:
+    return struct.pack("<f" if element == "float" else "<d", float(value))
+
+
+def _hexadecimal(value: Fraction, element: str) -> str:
+    # LLVM writes floats, too, as the bits of the equal double.
+    rounded = struct.unpack("<f", _pack(value, element))[0] if element == "float" else float(value)
+    return f"0x{struct.unpack('<Q', struct.pack('<d', rounded))[0]:016X}"
+
+
+def _library_helper(name: str, width: int, element: str) -> str:
+    vector = f"<{width} x {element}>"
+    double = element == "double"
+    widen = "" if double else "  %wide = fpext float %lane to double\n"
+    narrow = "" if double else "  %result = fptrunc double %exact to float\n"
+    lane, result = ("%lane", "%exact") if double else ("%wide", "%result")
+    bits = 32 if element == "float" else 64
+    return f"""declare {vector} @llvm.fabs.v{width}f{bits}({vector})
+declare i1 @llvm.vector.reduce.or.v{width}i1(<{width} x i1>)
+declare double @{name}(double)
+define internal {vector} @large_{name}({vector} %a, {vector} %b, {vector} %limit) noinline {{
+  %size = call {vector} @llvm.fabs.v{width}f{bits}({vector} %a)
+  %large = fcmp ogt {vector} %size, %limit
+  %any = call i1 @llvm.vector.reduce.or.v{width}i1(<{width} x i1> %large)
+  br i1 %any, label %each, label %done
+each:
+  %i = phi i32 [0, %0], [%next, %skip]
+  %now = phi {vector} [%b, %0], [%then, %skip]
+  %is = extractelement <{width} x i1> %large, i32 %i
+  br i1 %is, label %call, label %skip
+call:
+  %lane = extractelement {vector} %a, i32 %i
+{widen}  %exact = call double @{name}(double {lane})
+{narrow}  %with = insertelement {vector} %now, {element} {result}, i32 %i
+  br label %skip
+skip:
+  %then = phi {vector} [%now, %each], [%with, %call]
+  %next = add i32 %i, 1
+  %end = icmp eq i32 %next, {width}
+  br i1 %end, label %done, label %each
+done:
+  %all = phi {vector} [%b, %0], [%then, %skip]
+  ret {vector} %all
+}}"""
+
+
+class _Code:
+    """Lines of a function, with fresh names."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.count = 0
+
+    def emit(self, text: str) -> str:
+        self.count += 1
+        name = f"%t{self.count}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+
+
+def _load(code: _Code, pointer: str, storage: Storage, element: str, width: int) -> str:
+    """Load a vector and convert it to lanes."""
+    raw = f"<{width} x {storage.llvm}>"
+    lanes = f"<{width} x {element}>"
+    value = code.emit(f"load {raw}, ptr {pointer}, align {storage.size}")
+    if storage.name == "bfloat16":
+        wide = f"<{width} x i32>"
+        value = code.emit(f"zext {raw} {value} to {wide}")
+        value = code.emit(f"shl {wide} {value}, <{', '.join(['i32 16'] * width)}>")
+        raw = f"<{width} x float>"
+        value = code.emit(f"bitcast {wide} {value} to {raw}")
+    elif storage.is_integer:
+        if not element.startswith("i"):
+            value = code.emit(f"{'si' if storage.signed else 'ui'}tofp {raw} {value} to {lanes}")
+        return value
+    elif storage.name == "float16" and element == "double":
+        # Through float: a direct conversion would be a call to a library that is not there.
+        value = code.emit(f"fpext {raw} {value} to <{width} x float>")
+        raw = f"<{width} x float>"
+    if raw == lanes:
+        return value
+    return code.emit(f"{'fpext' if storage.name != 'float64' else 'fptrunc'} {raw} {value} to {lanes}")
+
+
+def _store(code: _Code, value: str, pointer: str, storage: Storage, element: str, width: int) -> None:
+    """Convert lanes, rounding once, and store them."""
+    raw = f"<{width} x {storage.llvm}>"
+    if element == "double" and storage.llvm != "double":
+        value = code.emit(f"fptrunc <{width} x double> {value} to <{width} x float>")
+    if storage.name == "float16":
+        value = code.emit(f"fptrunc <{width} x float> {value} to {raw}")
+    elif storage.name == "bfloat16":
+        value = _round_to_bfloat16(code, value, width)
+    code.do(f"store {raw} {value}, ptr {pointer}, align {storage.size}")
+
+
+def _round_to_bfloat16(code: _Code, value: str, width: int) -> str:
+    wide = f"<{width} x i32>"
+
+    def splat(number: int) -> str:
+        return f"<{', '.join([f'i32 {number}'] * width)}>"
+
+    bits = code.emit(f"bitcast <{width} x float> {value} to {wide}")
+    last = code.emit(f"and {wide} {code.emit(f'lshr {wide} {bits}, {splat(16)}')}, {splat(1)}")
+    carried = code.emit(f"add {wide} {code.emit(f'add {wide} {bits}, {splat(0x7FFF)}')}, {last}")
+    quiet = code.emit(f"or {wide} {bits}, {splat(0x400000)}")
+    nan = code.emit(f"fcmp uno <{width} x float> {value}, {value}")
+    chosen = code.emit(f"select <{width} x i1> {nan}, {wide} {quiet}, {wide} {carried}")
+    return code.emit(f"trunc {wide} {code.emit(f'lshr {wide} {chosen}, {splat(16)}')} to <{width} x i16>")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The processor that code is made for."""
+
+    triple: str
+    cpu: str
+    features: str = ""
+
+    @property
+    def is_x86(self) -> bool:
+        return self.triple.startswith("x86_64")
+
+
+def kernel_source(kernel: Kernel, target: Target) -> str:
+    """Return the LLVM text of a module with the loop ``void loop(char **args, intp *dims, intp *steps, void *data)``.
+
+    One pass of the loop handles as many elements as a vector has lanes. Where all operands are contiguous or constant it
+    reads and writes them in place; a last, partial vector and strided operands go through small buffers, so that there is
+    one body for everything.
+    """
+    if kernel.lanes is None:
+        element, width = kernel.output.llvm, 16
+    else:
+        element, width = ("float", 16) if kernel.lanes.element == "float32" else ("double", 8)
+    code = _Code()
+    sizes = [storage.size for _, storage in kernel.inputs] + [kernel.output.size]
+    operands = [storage for _, storage in kernel.inputs] + [kernel.output]
+    buffers = [code.emit(f"alloca <{width} x {s.llvm}>, align 64") for s in operands]
+    flags = code.emit("alloca i32, align 4") if target.is_x86 else ""
+    if target.is_x86:
+        code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {flags})")
+    count = code.emit("load i64, ptr %dims")
+    bases, steps, direct = [], [], "true"
+    for k, size in enumerate(sizes):
+        slot = code.emit(f"getelementptr ptr, ptr %args, i64 {k}")
+        bases.append(code.emit(f"load ptr, ptr {slot}"))
+        slot = code.emit(f"getelementptr i64, ptr %steps, i64 {k}")
+        steps.append(code.emit(f"load i64, ptr {slot}"))
+        fits = code.emit(f"icmp eq i64 {steps[k]}, {size}")
+        if k < len(kernel.inputs):
+            fits = code.emit(f"or i1 {fits}, {code.emit(f'icmp eq i64 {steps[k]}, 0')}")
+        direct = fits if direct == "true" else code.emit(f"and i1 {direct}, {fits}")
+    # An operand that does not move is spread over its buffer once, and read from there in every pass.
+    moving, starts = [], []
+    for k in range(len(kernel.inputs)):
+        constant = code.emit(f"icmp eq i64 {steps[k]}, 0")
+        starts.append(code.emit(f"select i1 {constant}, ptr {buffers[k]}, ptr {bases[k]}"))
+        moving.append(code.emit(f"select i1 {constant}, i64 0, i64 {sizes[k]}"))
+    last = code.emit(f"sub i64 {count}, 1")
+    code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
+    code.label("spread")
+    for k, (_, storage) in enumerate(kernel.inputs):
+        _copy_lanes(code, storage, width, bases[k], "0", buffers[k], last)
+    code.do("br label %pass")
+
+    code.label("pass")
+    code.do("%i = phi i64 [0, %spread], [%after, %next]")
+    code.do(f"%after = add i64 %i, {width}")
+    whole = code.emit(f"icmp sle i64 %after, {count}")
+    code.do(f"%here = and i1 {whole}, {direct}")
+    code.do("br i1 %here, label %body, label %gather")
+
+    code.label("gather")
+    for k, (_, storage) in enumerate(kernel.inputs):
+        _copy_lanes(code, storage, width, bases[k], steps[k], buffers[k], last)
+    code.do("br label %body")
+
+    code.label("body")
+    values = {}
+    for k, (name, storage) in enumerate(kernel.inputs):
+        place = code.emit(f"getelementptr i8, ptr {starts[k]}, i64 {code.emit(f'mul i64 %i, {moving[k]}')}")
+        chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[k]}")
+        values[name] = _load(code, chosen, storage, element, width)
+    body: _Body
+    if kernel.lanes is None:
+        body = _IntegerBody(width, kernel.output, values)
+    else:
+        body = _FloatingBody(width, element, values)
+    result = body(kernel.operations)
+    code.lines += body.lines
+    place = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 %i, {sizes[-1]}')}")
+    chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[-1]}")
+    _store(code, result, chosen, kernel.output, element, width)
+    code.do("br i1 %here, label %next, label %scatter")
+
+    code.label("scatter")
+    code.do("br label %lane")
+    code.label("lane")
+    code.do("%j = phi i64 [0, %scatter], [%j1, %lane]")
+    code.do("%j1 = add i64 %j, 1")
+    position = code.emit("add i64 %i, %j")
+    source = code.emit(f"getelementptr {kernel.output.llvm}, ptr {buffers[-1]}, i64 %j")
+    item = code.emit(f"load {kernel.output.llvm}, ptr {source}")
+    to = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 {position}, {steps[-1]}')}")
+    code.do(f"store {kernel.output.llvm} {item}, ptr {to}, align 1")
+    full = code.emit(f"icmp eq i64 %j1, {width}")
+    done = code.emit(f"icmp eq i64 {code.emit('add i64 %i, %j1')}, {count}")
+    code.do(f"br i1 {code.emit(f'or i1 {full}, {done}')}, label %next, label %lane")
+
+    code.label("next")
+    code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %pass, label %end")
+    code.label("end")
+    declarations = sorted({line for block in body.declarations for line in _split_declarations(block)})
+    if target.is_x86:
+        # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
+        now = code.emit("alloca i32, align 4")
+        code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {now})")
+        deserved = code.emit(f"and i32 {code.emit(f'load i32, ptr {now}')}, {kernel.flags}")
+        restored = code.emit(f"or i32 {code.emit(f'load i32, ptr {flags}')}, {deserved}")
+        code.do(f"store i32 {restored}, ptr {now}")
+        code.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {now})")
+        declarations += ["declare void @llvm.x86.sse.stmxcsr(ptr)", "declare void @llvm.x86.sse.ldmxcsr(ptr)"]
+    text = "\n".join(code.lines)
+    attributes = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
+    return "\n".join(
+        [
+            f'target triple = "{target.triple}"',
+            *declarations,
+            f"define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {attributes} {{",
+            text,
+            "  ret void",
+            "}",
+        ]
+    )
+
+
+def _split_declarations(block: str) -> list[str]:
+    """Split off the declarations in front of a helper function, so that each stands in the module once."""
+    lines = block.split("\n")
+    first = next((i for i, line in enumerate(lines) if line.startswith("define")), len(lines))
+    rest = "\n".join(lines[first:])
+    return [*lines[:first], rest] if rest else lines
+
+
+def _copy_lanes(
+    code: _Code, storage: Storage, width: int, base: str, step: str, buffer: str, last: str
+) -> None:
+    """Gather a vector's elements into a buffer; beyond the end the last element again."""
+    at = "%i" if step != "0" else "0"
+    for lane in range(width):
+        if step == "0":
+            source = base
+        else:
+            position = code.emit(f"add i64 {at}, {lane}")
+            inside = code.emit(f"icmp slt i64 {position}, {last}")
+            position = code.emit(f"select i1 {inside}, i64 {position}, i64 {last}")
+            source = code.emit(f"getelementptr i8, ptr {base}, i64 {code.emit(f'mul i64 {position}, {step}')}")
+        item = code.emit(f"load {storage.llvm}, ptr {source}, align 1")
+        slot = code.emit(f"getelementptr {storage.llvm}, ptr {buffer}, i64 {lane}")
+        code.do(f"store {storage.llvm} {item}, ptr {slot}")
+
+
+class Compiler:
+    """Compiles kernels for one processor.
+
+    Parameters
+    ----------
+    target : Target, optional
+        The processor; by default the one this runs on.
+    """
+
+    def __init__(self, target: Target | None = None) -> None:
+        from llvmlite import binding
+
+        self._binding = binding
+        binding.initialize_native_target()
+        binding.initialize_native_asmprinter()
+        if target is None:
+            features = binding.get_host_cpu_features()
+            # 512-bit registers where they are: LLVM avoids them by default for code that uses them only now and then.
+            features["prefer-256-bit"] = False
+            target = Target(binding.get_process_triple(), binding.get_host_cpu_name(), features.flatten())
+        else:
+            binding.initialize_all_targets()
+            binding.initialize_all_asmprinters()
+        self.target = target
+        self._engines: list[Any] = []
+
+    def _machine(self, *, jit: bool) -> Any:
+        found = self._binding.Target.from_triple(self.target.triple)
+        return found.create_target_machine(cpu=self.target.cpu, features=self.target.features, opt=2, jit=jit)
+
+    def assembly(self, kernel: Kernel) -> str:
+        """Return the machine code as text."""
+        module = self._binding.parse_assembly(kernel_source(kernel, self.target))
+        module.verify()
+        return str(self._machine(jit=False).emit_assembly(module))
+
+    def compile(self, kernel: Kernel) -> int:
+        """Compile a kernel and return the address of its loop, valid for the life of the process."""
+        return self.compile_text(kernel_source(kernel, self.target))
+
+    def compile_text(self, source: str) -> int:
+        """Compile a module and return the address of its function ``loop``."""
+        module = self._binding.parse_assembly(source)
+        engine = self._binding.create_mcjit_compiler(module, self._machine(jit=True))
+        engine.finalize_object()
+        self._engines.append(engine)
+        return int(engine.get_function_address("loop"))

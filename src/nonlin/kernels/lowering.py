@@ -1,0 +1,252 @@
+"""From a formula to machine operations: rounding, limits at infinity and NaN included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Context, Decimal
+from fractions import Fraction
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from nonlin.formula import primitives as p
+from nonlin.formula.expression import (
+    Application,
+    Constant,
+    Expression,
+    FormulaError,
+    Symbol,
+    substitute,
+    symbols,
+)
+from nonlin.formula.primitives import Primitive
+from nonlin.formula.spelling import Spelling
+from nonlin.kernels.coefficients import CONSTANTS
+from nonlin.kernels.machine import is_application, larger, smaller
+from nonlin.kernels.mathematics import FUNCTIONS
+from nonlin.kernels.number import Lanes, Number, where
+
+_Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
+_DIGITS = Context(prec=60)
+
+
+class _Constants(Spelling[Decimal]):
+    """Exact arithmetic's stand-in for numbers such as sqrt(2/pi): sixty digits."""
+
+    language = "decimal arithmetic"
+
+    def __init__(self) -> None:
+        self.table = {
+            "add": _DIGITS.add,
+            "subtract": _DIGITS.subtract,
+            "multiply": _DIGITS.multiply,
+            "divide": _DIGITS.divide,
+            "negative": _DIGITS.minus,
+            "integer_power": _DIGITS.power,
+            "sqrt": _DIGITS.sqrt,
+            "exp": _DIGITS.exp,
+            "log": _DIGITS.ln,
+            "pi": lambda: self.constant(CONSTANTS["pi"]),
+        }
+
+    def symbol(self, name: str) -> Decimal:
+        raise FormulaError(f"{name} is no constant")
+
+    def constant(self, value: Fraction) -> Decimal:
+        return _DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))
+
+
+@cache
+def constant_value(node: Expression) -> Fraction | None:
+    """Return the value of an expression without symbols to sixty digits, or None if it has to be computed at run time."""
+    if isinstance(node, Constant):
+        return node.value
+    if symbols(node):
+        return None
+    try:
+        return Fraction(_Constants()(node))
+    except FormulaError:
+        return None
+
+
+class _Lowering(Spelling[_Spelled]):
+    """Spells a formula in machine operations."""
+
+    language = "machine operations"
+
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self.table = {
+            "add": lambda a, b: a + b,
+            "subtract": lambda a, b: a - b,
+            "multiply": lambda a, b: a * b,
+            "divide": lambda a, b: a / b,
+            "negative": lambda a: -a,
+            "less": lambda a, b: a < b,
+            "less_equal": lambda a, b: a <= b,
+            "greater": lambda a, b: a > b,
+            "greater_equal": lambda a, b: a >= b,
+            "logical_and": lambda a, b: a & b,
+            "logical_or": lambda a, b: a | b,
+            "where": where,
+            **FUNCTIONS,
+        }
+
+    def symbol(self, name: str) -> Number:
+        return Number(self.lanes, Symbol(name))
+
+    def constant(self, value: Fraction) -> Number:
+        return Number.constant(self.lanes, value)
+
+    def application(self, primitive: Primitive, arguments: tuple[Any, ...], node: Application) -> _Spelled:
+        exact = constant_value(node)
+        if exact is not None:
+            return self.constant(exact)
+        if primitive is p.integer_power:
+            return _integer_power(arguments[0], int(node.arguments[1].value))  # type: ignore[attr-defined]
+        if primitive is p.divide and is_application(node.arguments[1], "integer_power"):
+            # a/b^n would be 0 where b^n overflows and the quotient is still a subnormal number.
+            base, power = node.arguments[1].arguments
+            inverse = self.constant(Fraction(1)) / self._number(base)
+            return arguments[0] * _integer_power(inverse, int(power.value))  # type: ignore[attr-defined]
+        if primitive is p.maximum or primitive is p.minimum:
+            return _extreme(primitive is p.maximum, *arguments)
+        if primitive is p.where:
+            condition, a, b = node.arguments
+            if is_application(condition, "greater") and condition.arguments == (a, b):
+                return _extreme(True, *arguments[1:])
+            if is_application(condition, "less") and condition.arguments == (a, b):
+                return _extreme(False, *arguments[1:])
+        return super().application(primitive, arguments, node)
+
+    def _number(self, node: Expression) -> Number:
+        number = self(node)
+        assert isinstance(number, Number)
+        return number
+
+
+def _integer_power(base: Number, n: int) -> Number:
+    result: Number | None = None
+    square = base
+    while True:
+        if n % 2:
+            result = square if result is None else result * square
+        n //= 2
+        if not n:
+            assert result is not None
+            return result
+        square = square * square
+
+
+def _extreme(largest: bool, a: Number, b: Number) -> Number:
+    # The processor's maximum returns its second operand if one is NaN: that must not be the constant of maximum(x, 0).
+    if isinstance(b.high, Constant):
+        a, b = b, a
+    return where(a > b if largest else a < b, a, b)
+
+
+class _Interpreter(Spelling[Any]):
+    """Runs machine operations in NumPy, one by one: to look at a kernel's behaviour before it is compiled."""
+
+    language = "NumPy"
+
+    def __init__(self, element: str, values: Mapping[str, Any]) -> None:
+        self.type = np.dtype(element).type
+        self.values = values
+        with_type = self.type
+        self.table = {
+            "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
+            "negative": np.negative, "absolute": np.abs, "sqrt": np.sqrt, "rint": np.rint,
+            "less": np.less, "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,
+            "logical_and": np.logical_and, "logical_or": np.logical_or, "where": np.where,
+            "copy_sign": np.copysign,
+            "fma": lambda a, b, c: with_type(np.float64(a) * b + c) if np.ndim(a) == 0 else (np.multiply(a, b) + c),
+            "scale": self._scale,
+            "exponent": lambda a: with_type(0) * a + np.frexp(a)[1] - 1,
+            "significand": lambda a: np.frexp(a)[0] * with_type(2),
+            "library_sin": lambda a, b, c: np.where(np.abs(a) > c, np.sin(a), b),
+            "library_cos": lambda a, b, c: np.where(np.abs(a) > c, np.cos(a), b),
+        }  # fmt: skip
+
+    def _scale(self, a: Any, n: Any) -> Any:
+        lowest, highest = (-252, 254) if self.type is np.float32 else (-2044, 2046)
+        held = np.nan_to_num(np.clip(n, lowest, highest)).astype(int)
+        half = held // 2
+        scaled = a * np.ldexp(self.type(1), half) * np.ldexp(self.type(1), held - half)
+        return np.where(n < lowest, self.type(0), scaled)
+
+    def symbol(self, name: str) -> Any:
+        return self.values[name]
+
+    def constant(self, value: Fraction) -> Any:
+        return self.type(float(value))
+
+
+def interpret(operations: Expression, element: str, values: Mapping[str, Any]) -> Any:
+    """Run machine operations in NumPy, one by one; products and sums of ``fma`` are rounded separately."""
+    dtype = np.dtype(element)
+    with np.errstate(all="ignore"):
+        return _Interpreter(element, {name: np.asarray(value, dtype) for name, value in values.items()})(operations)
+
+
+def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) -> Expression:
+    """Return machine operations that compute the formula in the lanes' arithmetic.
+
+    Parameters
+    ----------
+    formula : Expression
+        In canonical form. Its input is the symbol ``x``.
+    lanes : Lanes
+    parameters : Mapping[str, float]
+        A typical value for every other symbol: where the plain operations give NaN at an infinite x although the function
+        has a limit, that is seen with these.
+    """
+    number = _Lowering(lanes)(formula)
+    assert isinstance(number, Number)
+    operations = number.rounded()
+    if "x" not in symbols(operations):
+        return _keep_nan(operations)
+    return _mend_special_values(operations, lanes, parameters)
+
+
+def _keep_nan(operations: Expression) -> Expression:
+    x = Symbol("x")
+    return p.where(absolute_is_number(x), operations, x)
+
+
+def absolute_is_number(x: Expression) -> Expression:
+    """The condition that x is not NaN."""
+    return p.absolute(x) >= 0
+
+
+def _mend_special_values(operations: Expression, lanes: Lanes, parameters: Mapping[str, float]) -> Expression:
+    x = Symbol("x")
+    largest = lanes.largest
+    huge = [float(largest) / divisor for divisor in (1, 2, 3, 7, 23, 101, 1009)]
+    probes = np.array([np.nan, np.inf, -np.inf, *huge, *(-h for h in huge)], lanes.element)
+    others = {name: np.full(probes.shape, value) for name, value in parameters.items()}
+    results = np.broadcast_to(interpret(operations, lanes.element, {"x": probes, **others}), probes.shape)
+    nan, infinite, near = results[0], results[1:3], results[3:].reshape(2, len(huge)).astype(float)
+    for end, sign in enumerate((1, -1)):
+        if not np.isnan(infinite[end]):
+            continue
+        limit = _apparent_limit(near[end])
+        if limit is None:
+            continue
+        if np.isinf(limit):
+            at_end = Constant(largest) < sign * x
+            operations = p.where(at_end, x if limit == sign * np.inf else -x, operations)
+        else:
+            bound = Constant(sign * largest)
+            operations = substitute(operations, {"x": smaller(bound, x) if sign > 0 else larger(bound, x)})
+    return operations if np.isnan(nan) else _keep_nan(operations)
+
+
+def _apparent_limit(values: Any) -> float | None:
+    """Return what a function tends to, seen from its values at the largest numbers; None if they do not agree."""
+    if np.isnan(values).any():
+        return None
+    if (np.abs(values) > 1e30).all():
+        return float(np.inf * np.sign(values[0])) if (np.sign(values) == np.sign(values[0])).all() else None
+    return float(values[0]) if np.allclose(values, values[0], rtol=1e-5, atol=1e-30) else None

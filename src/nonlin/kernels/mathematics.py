@@ -1,0 +1,368 @@
+"""The functions underneath, written in the language: exp, tanh, sigmoid, normal_cdf, sin and so on, for any kind of lanes.
+
+Each function takes and returns :class:`~nonlin.kernels.number.Number` and reads like the mathematics; what rounding leaves
+over and powers of two take care of themselves there. Polynomials come from ``coefficients.py``, which
+``tools/fit_coefficients.py`` makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from nonlin.formula.expression import Constant, Expression
+from nonlin.formula.primitives import absolute as absolute_node
+from nonlin.formula.primitives import where as where_node
+from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS
+from nonlin.kernels.machine import (
+    exponent,
+    fma,
+    larger,
+    library_cos,
+    library_sin,
+    polynomial,
+    rint,
+    scale,
+    significand,
+    smaller,
+)
+from nonlin.kernels.number import Lanes, Number, clamp, square_root, where, with_sign
+
+_HALF = Fraction(1, 2)
+
+
+def _fit(name: str, lanes: Lanes, x: Expression) -> Expression:
+    return polynomial(x, COEFFICIENTS[name][lanes.goal])
+
+
+def _harmless(low: Expression | None) -> Expression | None:
+    """A rest that is not NaN: where the number is infinite its rest is, and must not turn a limit into NaN."""
+    return None if low is None else larger(low, Constant(-1))
+
+
+# --- exponentials -----------------------------------------------------------------------------------------------------
+
+
+class _Reduced:
+    """An argument of exp as ``n*log(2) + r`` with ``|r| <= log(2)/2``: exp is then ``2**n * exp(r)``."""
+
+    def __init__(self, x: Number) -> None:
+        lanes = x.lanes
+        x = x.applied()
+        # Beyond these bounds the result is 0 or inf for sure. The lower one is far lower, so that the product of an
+        # exploding and a vanishing exponential (x*exp(-x)*exp(-exp(-x)) at -inf) vanishes.
+        bounds = (-(2**13), 300) if lanes.element == "float32" else (-(2**16), 2500)
+        high = clamp(x.high, Constant(bounds[0]), Constant(bounds[1]))
+        self.n = n = rint(high * Constant(lanes.round(CONSTANTS["1/log(2)"])))
+        first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
+        near = fma(n, -first, high)  # exact: the first part of log(2) leaves room for n's digits
+        self.r = fma(n, -second, near)
+        # What the last step rounded away, and what came with the argument.
+        self.low: Expression | None = None
+        if lanes.compensated:
+            self.low = (near - self.r) - n * second
+        given = _harmless(x.low)
+        if given is not None:
+            self.low = given if self.low is None else self.low + given
+
+
+def _two_parts_of_log2(lanes: Lanes) -> tuple[Fraction, Fraction]:
+    log2 = CONSTANTS["log(2)"]
+    bits = 12 if lanes.element == "float32" else 36
+    first = Fraction(round(log2 * 2**bits), 2**bits)
+    return first, lanes.round(log2 - first)
+
+
+def exp(x: Number) -> Number:
+    reduced = _Reduced(x)
+    r = reduced.r
+    # exp(r) = 1 + r + r^2 q(r), summed from the small end; in single precision the rest joins r at once.
+    if not x.lanes.compensated and reduced.low is not None:
+        r = r + reduced.low
+    tail = (r * r) * _fit("exp", x.lanes, r)
+    above_one = r + tail
+    high = 1 + above_one
+
+    def rest() -> Expression:
+        low = above_one - (high - 1)
+        if x.lanes.compensated:
+            low = low + (tail - (above_one - r))
+            if reduced.low is not None:
+                low = fma(reduced.low, high, low)
+        return low
+
+    return Number(x.lanes, high, rest, reduced.n)
+
+
+def expm1(x: Number) -> Number:
+    lanes = x.lanes
+    reduced = _Reduced(x)
+    r = Number(lanes, reduced.r, reduced.low)
+    if not lanes.compensated and reduced.low is not None:
+        r = Number(lanes, reduced.r + reduced.low)
+    # 2^n (exp(r) - 1) + (2^n - 1), where 2^n - 1 is exact while it matters.
+    square = r.high * r.high
+    above_one = r + Number(lanes, square * _fit("exp", lanes, r.high))
+    power = Number(lanes, scale(Constant(1), reduced.n))
+    result = power * above_one + (power - 1)
+    # 2^n overflows before exp(x) does, and inf*0 - inf is no number.
+    top = Fraction(177, 2) if lanes.element == "float32" else Fraction(1419, 2)
+    return where(x > top, exp(x).applied(), result)
+
+
+def exp_residual(x: Number) -> Number:
+    """exp(x) - 1 - x."""
+    small = (x * x) * Number(x.lanes, _fit("exp_residual", x.lanes, clamp(x.high, Constant(-1), Constant(1))))
+    return where(abs(x) <= 1, small, expm1(x) - x)
+
+
+def sigmoid(x: Number) -> Number:
+    q = exp(-abs(x))
+    return where(x < 0, q, 1) / (1 + q)
+
+
+def _log1p_over(q: Number) -> Number:
+    """log(1 + q)/q for 0 <= q <= 1, from log(1 + q) = 2 artanh(s) with s = q/(2 + q)."""
+    half = 1 / (2 + q)
+    s = q.applied().high * half.high
+    square = s * s
+    return (2 * half) * (1 + Number(q.lanes, square * _fit("artanh", q.lanes, square)))
+
+
+def softplus(x: Number) -> Number:
+    q = exp(-abs(x))
+    tail = q * _log1p_over(q)
+    return where(x > 0, x + tail, tail)
+
+
+def tanh(x: Number) -> Number:
+    e = expm1(-2 * abs(x))
+    return with_sign(-e / (2 + e), x)
+
+
+def sech(x: Number) -> Number:
+    q = exp(-abs(x))
+    return 2 * q / (1 + q * q)
+
+
+def tanh_softplus(x: Number) -> Number:
+    # n/(n + 2) with n = e(e + 2), e = exp(x); above zero divided through by e^2.
+    q = exp(-abs(x))
+    top = where(x > 0, 1 + 2 * q, q * (2 + q))
+    return top / _mish_divisor(x, q)
+
+
+def sech_softplus(x: Number) -> Number:
+    q = exp(-abs(x))
+    return where(x > 0, 2 * q * (1 + q), 2 * (1 + q)) / _mish_divisor(x, q)
+
+
+def _mish_divisor(x: Number, q: Number) -> Number:
+    return where(x > 0, 1 + 2 * q * (1 + q), 2 + q * (2 + q))
+
+
+def tanh_shrink(x: Number) -> Number:
+    square = x * x
+    small_square = smaller(square.high, Constant(1))
+    small = (x * square) * Number(x.lanes, _fit("tanh_shrink", x.lanes, small_square))
+    return where(abs(x) <= 1, small, x - tanh(x))
+
+
+# --- algebraic functions ----------------------------------------------------------------------------------------------
+
+
+def _finite(x: Number) -> Number:
+    """|x|, with infinity replaced by the largest number."""
+    return Number(x.lanes, clamp(abs(x).high, Constant(0), Constant(x.lanes.largest)), _harmless(abs(x).low))
+
+
+def softsign(x: Number) -> Number:
+    a = _finite(x)
+    return with_sign(a / (1 + a), x)
+
+
+def _hypot_parts(x: Number) -> tuple[Number, Number]:
+    """m = max(1, |x|) and sqrt(1 + t^2), t = min(1, |x|)/m: their product is sqrt(1 + x^2)."""
+    a = abs(x)
+    large = a > 1
+    m = where(large, a, 1)
+    t = where(large, 1, a) / m
+    return m, square_root(1 + t * t)
+
+
+def reciprocal_hypot(x: Number) -> Number:
+    m, root = _hypot_parts(x)
+    return 1 / m / root
+
+
+def algebraic_sigmoid(x: Number) -> Number:
+    _, root = _hypot_parts(x)
+    a = abs(x)
+    return with_sign(where(a > 1, 1, a) / root, x)
+
+
+def squareplus(x: Number) -> Number:
+    # u + sqrt(1 + u^2) with u = |x|/2, and its reciprocal, the conjugate, below zero.
+    half = x * _HALF
+    m, root = _hypot_parts(half)
+    total = abs(half) + m * root
+    return where(x < 0, 1 / total, total)
+
+
+# --- logarithms ---------------------------------------------------------------------------------------------------------
+
+
+def log(x: Number) -> Number:
+    x = x.applied()
+    lanes = x.lanes
+    # Subnormal numbers are scaled up first.
+    smallest, shift = (Fraction(1, 2**126), 24) if lanes.element == "float32" else (Fraction(1, 2**1022), 54)
+    tiny = x.high < Constant(smallest)
+    normal = where_node(tiny, x.high * Constant(2**shift), x.high)
+    n = where_node(tiny, exponent(normal) - shift, exponent(normal))
+    m = significand(normal)
+    # m in [sqrt(1/2), sqrt(2)): the logarithm is then small where x is near 1, and the sum below does not cancel.
+    above = m > Constant(Fraction(181, 128))
+    f = Number(lanes, where_node(above, m * Constant(_HALF), m) - 1)
+    s = f / (2 + f)
+    square = s.high * s.high
+    small = 2 * s + 2 * s * Number(lanes, square * _fit("artanh", lanes, square))
+    if x.low is not None:
+        small = small + Number(lanes, larger(x.low / x.high, Constant(-1)))
+    n_log2 = [Number(lanes, where_node(above, n + 1, n)) * part for part in _two_parts_of_log2(lanes)]
+    result = n_log2[0] + (small + n_log2[1])
+    # -inf at 0; NaN, NaN and inf from the square root below zero, at NaN and at inf.
+    special = where_node(absolute_node(x.high) <= 0, -1 / absolute_node(x.high), square_root(x).high)
+    ordinary = (x.high > 0) & (x.high <= Constant(lanes.largest))
+    return where(ordinary, result, Number(lanes, special))
+
+
+def log1p(x: Number) -> Number:
+    # The sum 1 + x leaves over just what is needed: its relative size is the correction of the logarithm.
+    total = 1 + x.applied()
+    corrected = log(Number(x.lanes, total.high, lambda: total.low))
+    # Below the resolution of 1 + x the logarithm is x itself, sign of zero included.
+    return where(abs(x) <= Fraction(1, 2 ** (x.lanes.goal + 2)), x, corrected)
+
+
+# --- the normal distribution -----------------------------------------------------------------------------------------------
+
+_TAIL_CENTRE = 3
+
+
+def _normal_tail(a: Number) -> Number:
+    """The probability of a standard normal above a >= 0."""
+    lanes = a.lanes
+    # exp(a^2/2) times the tail, times a + 3, is smooth in (a - 3)/(a + 3), which maps [0, inf) to [-1, 1).
+    inverse = 1 / (Number(lanes, smaller(Constant(64), a.high), _harmless(a.low)) + _TAIL_CENTRE)
+    t = fma(Constant(-2 * _TAIL_CENTRE), inverse.high, Constant(1))
+    return exp(-(a * a) * _HALF) * (inverse * Number(lanes, _fit("normal_tail", lanes, t)))
+
+
+def normal_cdf(x: Number) -> Number:
+    tail = _normal_tail(abs(x))
+    return where(x < 0, tail, 1 - tail)
+
+
+def erf(x: Number) -> Number:
+    square = x * x
+    small = x * Number(x.lanes, _fit("erf", x.lanes, smaller(square.high, Constant(1))))
+    large = 1 - 2 * _normal_tail(abs(x) * CONSTANTS["sqrt(2)"])
+    return where(abs(x) <= 1, small, with_sign(large, x))
+
+
+# --- circular functions -------------------------------------------------------------------------------------------------------
+
+
+class _Quadrant:
+    """An argument of sin and cos as ``n*pi/2 + r`` with ``|r| <= pi/4``; n modulo 4 as -2, -1, 0, 1 or 2."""
+
+    def __init__(self, x: Number) -> None:
+        lanes = x.lanes
+        x = x.applied()
+        self.x = x.high
+        #: up to here three parts of pi/2 leave the remainder accurate, however close to a multiple the argument is
+        self.limit = Constant(2**13 if lanes.element == "float32" else 2**26)
+        n = rint(x.high * Constant(lanes.round(2 / CONSTANTS["pi"])))
+        remaining = CONSTANTS["pi"] / 2
+        r = Number(lanes, x.high)
+        for _ in range(3):
+            part = lanes.round(remaining)
+            remaining -= part
+            high = fma(n, Constant(-part), r.high)
+            # n*part as a product and its rest; the first of these differences is exact, and its terms cancel.
+            product = n * Constant(part)
+            rest = fma(n, Constant(part), -product)
+            low = ((r.high - high) - product) - rest
+            r = Number(lanes, high, low if r.low is None else r.low + low)
+        given = _harmless(x.low)
+        self.r = Number(lanes, r.high, r.low if given is None or r.low is None else r.low + given)
+        quarter = n - 4 * rint(n * Constant(Fraction(1, 4)))
+        self.odd = (absolute_node(quarter) > Constant(_HALF)) & (absolute_node(quarter) < Constant(Fraction(3, 2)))
+        self.quarter = quarter
+
+    def sine_of_rest(self) -> Number:
+        r = self.r
+        square = r.high * r.high
+        cube = r.high * square
+        return r + Number(r.lanes, cube * _fit("sin", r.lanes, square))
+
+    def cosine_of_rest(self) -> Number:
+        # 1 - r^2/2 + r^4 c(r^2)
+        r = self.r
+        square = r * r
+        return 1 - (square * _HALF - Number(r.lanes, square.high * square.high * _fit("cos", r.lanes, square.high)))
+
+
+def _turn(number: Number, negate: Expression) -> Number:
+    return where(negate, -number, number)
+
+
+def sin(x: Number) -> Number:
+    at = _Quadrant(x)
+    result = where(at.odd, at.cosine_of_rest(), at.sine_of_rest())
+    # n modulo 4: 0 sin, 1 cos, 2 -sin, 3 -cos
+    negate = (at.quarter < Constant(-_HALF)) | (at.quarter > Constant(Fraction(3, 2)))
+    return _checked(library_sin, at, _turn(result, negate))
+
+
+def cos(x: Number) -> Number:
+    at = _Quadrant(x)
+    result = where(at.odd, at.sine_of_rest(), at.cosine_of_rest())
+    # n modulo 4: 0 cos, 1 -sin, 2 -cos, 3 sin
+    negate = (at.quarter > Constant(_HALF)) | (at.quarter < Constant(Fraction(-3, 2)))
+    return _checked(library_cos, at, _turn(result, negate))
+
+
+def _checked(library: Callable[..., Expression], at: _Quadrant, result: Number) -> Number:
+    high = library(at.x, result.high, at.limit)
+
+    def rest() -> Expression | None:
+        within = absolute_node(at.x) <= at.limit
+        return None if result.low is None else where_node(within, result.low, Constant(0))
+
+    return Number(result.lanes, high, rest)
+
+
+def arctan(x: Number) -> Number:
+    a = abs(x)
+    pi = CONSTANTS["pi"]
+    large = a > 1
+    t = where(large, 1 / a, a)
+    middle = t > Fraction(53, 128)  # tan(pi/8)
+    s = where(middle, t - 1, t) / where(middle, t + 1, 1)
+    square = s.high * s.high
+    near = s + s * Number(x.lanes, square * _fit("arctan", x.lanes, square))
+    result = where(middle, pi / 4, 0 * near) + near
+    return with_sign(where(large, pi / 2 - result, result), x)
+
+
+FUNCTIONS: dict[str, Callable[[Number], Number]] = {
+    function.__name__: function
+    for function in (
+        exp, expm1, exp_residual, sigmoid, softplus, tanh, sech, tanh_softplus, sech_softplus, tanh_shrink, softsign,
+        reciprocal_hypot, algebraic_sigmoid, squareplus, log, log1p, normal_cdf, erf, sin, cos, arctan,
+    )
+}  # fmt: skip
+FUNCTIONS["absolute"] = abs
+FUNCTIONS["sqrt"] = square_root
