@@ -211,7 +211,7 @@ class Constant(Expression):
 
     def __new__(cls, value: Number | str) -> Constant:
         try:
-            exact = Fraction(repr(value) if type(value) is float else value)
+            exact = Fraction(repr(float(value)) if isinstance(value, float) else value)
         except (ValueError, OverflowError, TypeError) as error:
             raise FormulaError(f"{value!r} is not a finite number and cannot stand in a formula") from error
         return _intern(cls, (cls, exact), value=exact)

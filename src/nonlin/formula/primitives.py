@@ -175,7 +175,7 @@ def power(a: Operand, exponent: Operand) -> Expression:
     a, exponent = as_expression(a), as_expression(exponent)
     n = _value(exponent)
     if n is None:
-        raise FormulaError(f"{a}**({exponent}) has an exponent that varies: write exp(exponent*log(base))")
+        raise FormulaError(f"{a}**{exponent} has an exponent that varies: write exp(exponent*log(base))")
     if n < 0:
         return 1 / power(a, Constant(-n))
     if n == 0:

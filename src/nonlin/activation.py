@@ -1,0 +1,669 @@
+"""Activations: a formula with a name, parameters and a source; the decorator that makes them; the registry that knows them."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+
+from nonlin.formula.calculus import canonical, differentiate
+from nonlin.formula.expression import (
+    Application,
+    Expression,
+    FormulaError,
+    Symbol,
+    postorder,
+    substitute,
+    symbols,
+    trace,
+)
+from nonlin.formula.latex import latex
+from nonlin.kernels.ufunc import Function, add_bfloat16, make_ufunc
+from nonlin.precision import get_precision
+
+if TYPE_CHECKING:
+    from nonlin.formula.facts import Facts
+
+Bound: TypeAlias = float | str | None
+_UFUNC_KEYWORDS = frozenset({"out", "where", "dtype", "casting", "order", "subok", "signature"})
+_COMPARISONS: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
+    "gt": (">", lambda value, bound: value > bound),
+    "ge": (">=", lambda value, bound: value >= bound),
+    "lt": ("<", lambda value, bound: value < bound),
+    "le": ("<=", lambda value, bound: value <= bound),
+    "ne": ("!=", lambda value, bound: value != bound),
+}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an activation: its default and what values it may take.
+
+    Parameters
+    ----------
+    default : int, float or None
+        None means that the caller has to give it.
+    gt, ge, lt, le, ne : float or str, optional
+        Bounds: greater than, at least, less than, at most, not equal. The name of another parameter stands for its value.
+    learnable : bool
+        Whether layers learn it unless told otherwise.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> nl.elu.parameters["alpha"]
+    Parameter(1.0, ge=0)
+    """
+
+    default: int | float | None = None
+    gt: Bound = None
+    ge: Bound = None
+    lt: Bound = None
+    le: Bound = None
+    ne: Bound = None
+    learnable: bool = False
+
+    def __init__(
+        self,
+        default: int | float | None = None,
+        *,
+        gt: Bound = None,
+        ge: Bound = None,
+        lt: Bound = None,
+        le: Bound = None,
+        ne: Bound = None,
+        learnable: bool = False,
+    ) -> None:
+        for name, value in locals().copy().items():
+            if name != "self":
+                object.__setattr__(self, name, value)
+
+    @property
+    def bounds(self) -> dict[str, float | str]:
+        """The bounds that are set, by name."""
+        found = {name: getattr(self, name) for name in _COMPARISONS}
+        return {name: bound for name, bound in found.items() if bound is not None}
+
+    def describe(self) -> str:
+        """Say in words what is allowed: ``>= 0 and < 1``."""
+        return " and ".join(f"{_COMPARISONS[name][0]} {bound}" for name, bound in self.bounds.items())
+
+    def excludes_zero(self) -> bool:
+        """Whether the bounds rule out zero."""
+        b = {name: bound for name, bound in self.bounds.items() if not isinstance(bound, str)}
+        return (
+            b.get("ne") == 0 or b.get("gt", -1) >= 0 or b.get("ge", -1) > 0 or b.get("lt", 1) <= 0 or b.get("le", 1) < 0
+        )
+
+    def __repr__(self) -> str:
+        parts = [] if self.default is None else [repr(self.default)]
+        parts += [f"{name}={bound!r}" for name, bound in self.bounds.items()]
+        if self.learnable:
+            parts.append("learnable=True")
+        return f"Parameter({', '.join(parts)})"
+
+
+_knows_bfloat16: set[np.ufunc] = set()
+
+
+def _is_bfloat16(operand: Any) -> bool:
+    return getattr(getattr(operand, "dtype", None), "name", None) == "bfloat16"
+
+
+def _weak_with_bfloat16(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give Python numbers beside bfloat16 arrays that dtype: NumPy knows weak scalars for its own dtypes only."""
+    if type(operands[0]) is np.ndarray and operands[0].dtype.kind != "V" or not any(map(_is_bfloat16, operands)):
+        return operands
+    bfloat16 = sys.modules["ml_dtypes"].bfloat16
+    return tuple(np.asarray(o, bfloat16) if isinstance(o, (int, float)) else o for o in operands)
+
+
+class Activation:
+    """An elementwise activation function: a formula, and everything that follows from it.
+
+    Made by the decorator :func:`activation`; the catalogue's stand in ``nonlin`` by name.
+
+    Attributes
+    ----------
+    name : str
+    formula : Expression
+        The formula as its author wrote it.
+    operands : tuple of str
+        Names of the arrays it takes: ``("x",)``, or two for a gated pair.
+    parameters : Mapping[str, Parameter]
+    source : str
+        Where the formula comes from.
+    aliases : tuple of str
+    family : str
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> print(nl.elu(-1.0), nl.elu(-1.0, alpha=2.0))
+    -0.6321205588285577 -1.2642411176571153
+    >>> print(nl.elu.formula)
+    where(x > 0, x, alpha*expm1(x))
+    >>> print(nl.elu.derivative(-1.0), nl.elu.derivative(-1.0, wrt="alpha"))
+    0.36787944117144233 -0.6321205588285577
+    """
+
+    def __init__(
+        self,
+        name: str,
+        formula: Expression,
+        *,
+        operands: tuple[str, ...] = ("x",),
+        parameters: Mapping[str, Parameter] | None = None,
+        source: str = "",
+        aliases: tuple[str, ...] = (),
+        family: str = "own",
+        doc: str = "",
+        module: str = "nonlin",
+    ) -> None:
+        self.name = self.__name__ = self.__qualname__ = name
+        self.formula = formula
+        self.operands = operands
+        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters or {}))
+        self.source = source
+        self.aliases = aliases
+        self.family = family
+        self.summary = doc.strip().partition("\n")[0]
+        self.__module__ = module
+        self.__doc__ = _documentation(self, doc)
+        self.__signature__ = _signature(self)
+        self._ufuncs: dict[tuple[str, int, str], np.ufunc] = {}
+        self._defaults = tuple(p.default for p in self.parameters.values() if p.default is not None)
+        # A call with so many arguments and nothing else takes the defaults, which need no check.
+        self._only_operands = len(operands) if len(self._defaults) == len(self.parameters) else -1
+
+    # --- calling ----------------------------------------------------------------------------------------------------
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return self._evaluate("x", 0, arguments, keywords)
+
+    def derivative(self, *arguments: Any, order: int = 1, wrt: str = "x", **keywords: Any) -> Any:
+        """Evaluate a derivative.
+
+        Parameters
+        ----------
+        *arguments, **keywords
+            As for the activation itself.
+        order : int
+            How often to differentiate.
+        wrt : str
+            Name of the operand or parameter to differentiate with respect to.
+
+        Returns
+        -------
+        array_like
+            Of the same kind and dtype as the value. At a kink the derivative of the branch that the formula's condition
+            selects there; at an infinite x the limit.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> print(nl.relu.derivative([-1.0, 0.0, 2.0]))
+        [0. 0. 1.]
+        """
+        return self._evaluate(wrt, order, arguments, keywords)
+
+    def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if keywords or len(arguments) != self._only_operands:
+            arguments, keywords = self._bind(arguments, keywords)
+        else:
+            arguments += self._defaults
+        if isinstance(arguments[0], Expression) or any(isinstance(value, Expression) for value in arguments[1:]):
+            return self._compose(wrt, order, arguments)
+        ufunc = self._ufuncs.get((wrt, order, get_precision()))
+        if ufunc is None:
+            ufunc = self.derivative_ufunc(order=order, wrt=wrt)
+        if len(arguments) > 1:
+            arguments = _weak_with_bfloat16(arguments)
+        try:
+            return ufunc(*arguments, **keywords)
+        except (TypeError, ValueError) as error:
+            if isinstance(error, TypeError) and self._learn_bfloat16(ufunc, arguments, wrt, order):
+                return ufunc(*arguments, **keywords)
+            raise self._explained(error, arguments) from error
+
+    def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sort arguments into the ufunc's operands, checked, and its keywords."""
+        names = (*self.operands, *self.parameters)
+        if len(arguments) > len(names):
+            raise TypeError(f"{self.name} takes {', '.join(names)}: {len(arguments)} positional arguments are too many")
+        given = dict(zip(names, arguments, strict=False))
+        rest = {}
+        for name, value in keywords.items():
+            if name in given:
+                raise TypeError(f"{self.name} got {name} twice")
+            if name in names:
+                given[name] = value
+            elif name in _UFUNC_KEYWORDS:
+                rest[name] = value
+            else:
+                raise TypeError(self._unknown_keyword(name))
+        for name in self.operands:
+            if name not in given:
+                raise TypeError(f"{self.name} needs {name}")
+        for name, parameter in self.parameters.items():
+            if name not in given:
+                if parameter.default is None:
+                    raise TypeError(f"{self.name} needs {name}: it has no default")
+                given[name] = parameter.default
+        self.check(**{name: given[name] for name in self.parameters})
+        return tuple(given[name] for name in names), rest
+
+    def _unknown_keyword(self, name: str) -> str:
+        own = ", ".join(self.parameters) or "none"
+        near = difflib.get_close_matches(name, self.parameters, 1)
+        return f"{self.name} has no parameter {name!r} (it has: {own})" + (f"; did you mean {near[0]}?" if near else "")
+
+    def check(self, **values: Any) -> None:
+        """Check parameter values against their bounds.
+
+        Raises
+        ------
+        ValueError
+            If one is out of bounds: the message names the activation, the parameter, what is allowed and what came.
+        """
+        for name, value in values.items():
+            parameter = self.parameters[name]
+            for kind, bound in parameter.bounds.items():
+                limit = values.get(bound) if isinstance(bound, str) else bound
+                sign, holds = _COMPARISONS[kind]
+                if limit is None or isinstance(value, Expression) or isinstance(limit, Expression):
+                    continue
+                if not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
+                    continue  # an array of a library that computes later is not looked into
+                if not np.all(holds(np.asarray(value), limit)):
+                    what = f"{sign} {bound}" + (f" = {limit}" if isinstance(bound, str) else "")
+                    raise ValueError(f"{self.name}: {name} must be {what}, got {value}")
+
+    def _compose(self, wrt: str, order: int, operands: tuple[Any, ...]) -> Expression:
+        formula = self.formula if order == 0 else differentiate(self.formula, wrt, order)
+        return substitute(formula, dict(zip((*self.operands, *self.parameters), operands, strict=True)))
+
+    def _learn_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, order: int) -> bool:
+        """Add the loop for bfloat16 if that is what the call needs and the ufunc was made before ml_dtypes was imported."""
+        if not any(_is_bfloat16(operand) for operand in operands) or ufunc in _knows_bfloat16:
+            return False
+        add_bfloat16(ufunc, self._function(wrt, order))
+        _knows_bfloat16.add(ufunc)
+        return True
+
+    def _explained(self, error: Exception, operands: tuple[Any, ...]) -> Exception:
+        """Return the error that says what this call got wrong."""
+        names = (*self.operands, *self.parameters)
+        for name, operand in zip(names, operands, strict=False):
+            dtype = np.asarray(operand).dtype
+            if dtype.kind not in "biuf" or dtype.itemsize > 8:
+                return TypeError(f"{self.name}: {name} must be real floating-point or integer, got {dtype}")
+        if "broadcast" in str(error):
+            shapes = ", ".join(f"{n} {np.shape(o)}" for n, o in zip(names, operands, strict=False))
+            return ValueError(f"{self.name}: operands do not broadcast together: {shapes} ({error})")
+        return type(error)(f"{self.name}: {error}")
+
+    # --- what follows from the formula -------------------------------------------------------------------------------
+
+    @property
+    def ufunc(self) -> np.ufunc:
+        """The ``numpy.ufunc`` underneath, whose operands are the arrays and then the parameters, unchecked."""
+        return self.derivative_ufunc(order=0)
+
+    def derivative_ufunc(self, *, order: int = 1, wrt: str = "x") -> np.ufunc:
+        """Return the ``numpy.ufunc`` of a derivative."""
+        key = (wrt, order, get_precision())
+        if key not in self._ufuncs:
+            if wrt not in (*self.operands, *self.parameters):
+                names = ", ".join((*self.operands, *self.parameters))
+                raise ValueError(f"{self.name}: wrt must be one of {names}, got {wrt!r}")
+            self._ufuncs.setdefault(key, make_ufunc(self._function(wrt, order)))
+        return self._ufuncs[key]
+
+    def _function(self, wrt: str, order: int) -> Function:
+        name = self.name
+        if order:
+            name += "_derivative" + (str(order) if order > 1 else "") + ("" if wrt == "x" else f"_{wrt}")
+        names = (*self.operands, *self.parameters)
+        formula = differentiate(self.formula, wrt, order)
+        doc = f"{name}({', '.join(names)})\n\n{self.__doc__}"
+        return Function(name, formula, names, self._typical(), get_precision() == "exact", doc)
+
+    def _typical(self) -> dict[str, float]:
+        others = dict.fromkeys(self.operands[1:], 1.0)
+        return others | {name: 1.0 if p.default is None else float(p.default) for name, p in self.parameters.items()}
+
+    def derivative_formula(self, order: int = 1, wrt: str = "x") -> Expression:
+        """Return the formula of a derivative, in the stable form that is computed."""
+        return differentiate(self.formula, wrt, order)
+
+    def latex(self, order: int = 0, wrt: str = "x") -> str:
+        r"""Return the formula, or that of a derivative, as LaTeX.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> print(nl.silu.latex())
+        x \, \sigma(x)
+        """
+        return latex(self.formula if order == 0 else self.derivative_formula(order, wrt))
+
+    @property
+    def facts(self) -> Facts:
+        """Properties computed from the formula at the default parameters: range, limits, minimum, gain and more.
+
+        Raises
+        ------
+        ImportError
+            If mpmath is not installed.
+        """
+        from nonlin.formula.facts import facts_of
+
+        missing = [name for name, parameter in self.parameters.items() if parameter.default is None]
+        if missing:
+            raise ValueError(f"{self.name} has no facts before {', '.join(missing)} is given: see with_()")
+        return facts_of(substitute(self.formula, {n: p.default for n, p in self.parameters.items()}))  # type: ignore[misc]
+
+    def with_(self, **defaults: float) -> Activation:
+        """Return this activation with other defaults.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> steep = nl.leaky_relu.with_(negative_slope=0.2)
+        >>> print(steep(-1.0))
+        -0.2
+        """
+        for name in defaults:
+            if name not in self.parameters:
+                raise TypeError(self._unknown_keyword(name))
+        values = {name: defaults.get(name, parameter.default) for name, parameter in self.parameters.items()}
+        self.check(**{name: value for name, value in values.items() if value is not None})
+        return Activation(
+            self.name,
+            self.formula,
+            operands=self.operands,
+            parameters={n: _with_default(parameter, values[n]) for n, parameter in self.parameters.items()},
+            source=self.source,
+            aliases=self.aliases,
+            family=self.family,
+            doc=self.summary,
+            module=self.__module__,
+        )
+
+    def __repr__(self) -> str:
+        return f"<activation {self.name}{self.__signature__}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        if activations.get(self.name) is self:
+            return get, (self.name,)
+        state = {"operands": self.operands, "parameters": dict(self.parameters), "source": self.source}
+        return _restore, (self.name, self.formula, {**state, "family": self.family, "doc": self.summary})
+
+
+def _restore(name: str, formula: Expression, state: dict[str, Any]) -> Activation:
+    return Activation(name, formula, **state)
+
+
+def _with_default(parameter: Parameter, default: float | None) -> Parameter:
+    return Parameter(default, **parameter.bounds, learnable=parameter.learnable)  # type: ignore[arg-type]
+
+
+def _signature(of: Activation) -> inspect.Signature:
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = [inspect.Parameter(name, kind) for name in of.operands]
+    for name, parameter in sorted(of.parameters.items(), key=lambda item: item[1].default is not None):
+        default = inspect.Parameter.empty if parameter.default is None else parameter.default
+        own.append(inspect.Parameter(name, kind, default=default))
+    return inspect.Signature(own)
+
+
+def _documentation(of: Activation, doc: str) -> str:
+    lines = [inspect.cleandoc(doc) or of.name, "", f"    {of.name} = {of.formula}", "", "Parameters", "----------"]
+    lines += [f"{name} : array_like" for name in of.operands]
+    for name, parameter in of.parameters.items():
+        default = "" if parameter.default is None else f", default {parameter.default}"
+        allowed = f", {parameter.describe()}" if parameter.bounds else ""
+        lines.append(f"{name} : array_like{default}{allowed}")
+    lines += ["out, where, dtype, casting, order, subok", "    As for any ``numpy.ufunc``."]
+    if of.source:
+        lines += ["", "References", "----------", of.source]
+    return "\n".join(lines)
+
+
+# --- what is wrong with a definition is said when it is made -----------------------------------------------------------
+
+
+def check_definition(of: Activation) -> None:
+    """Raise FormulaError if the formula uses an unknown symbol, reserved names, or divides by what may be zero."""
+    reserved = (_UFUNC_KEYWORDS | {"wrt"}) & {*of.operands, *of.parameters}
+    if reserved:
+        raise FormulaError(f"{of.name}: {sorted(reserved)[0]!r} means something else in a call; rename the parameter")
+    stray = symbols(of.formula) - {*of.operands, *of.parameters}
+    if stray:
+        raise FormulaError(f"{of.name} uses the symbol {sorted(stray)[0]!r}, which is not one of its parameters")
+    defaults = {name: parameter.default for name, parameter in of.parameters.items() if parameter.default is not None}
+    of.check(**defaults)
+    for formula in {of.formula, canonical(of.formula), differentiate(of.formula)}:
+        for node in postorder(formula):
+            if isinstance(node, Application) and node.primitive.name == "divide":
+                culprit = _may_be_zero(node.arguments[1], of.parameters)
+                if culprit is not None:
+                    default = of.parameters[culprit].default
+                    given = "" if default is None else f"{default}, "
+                    raise FormulaError(
+                        f"{of.name} divides by {node.arguments[1]}, and {culprit} may be 0: "
+                        f"declare {culprit}=Parameter({given}gt=0) or Parameter({given}ne=0)"
+                    )
+
+
+def _may_be_zero(divisor: Expression, parameters: Mapping[str, Parameter]) -> str | None:
+    """Return a parameter that makes the divisor zero when it is zero itself, and may be."""
+    if isinstance(divisor, Symbol):
+        bounds = parameters.get(divisor.name)
+        return None if bounds is None or bounds.excludes_zero() else divisor.name
+    if not isinstance(divisor, Application):
+        return None
+    if divisor.primitive.name in ("multiply", "divide", "sqrt", "negative", "integer_power", "absolute"):
+        inner = divisor.arguments[:1] if divisor.primitive.name in ("divide", "integer_power") else divisor.arguments
+        return next((found for a in inner if (found := _may_be_zero(a, parameters)) is not None), None)
+    return None
+
+
+# --- the registry ----------------------------------------------------------------------------------------------------------
+
+
+class Registry(Mapping[str, Any]):
+    """Every activation by its name; a read-only mapping. Look one up by any of its names with :func:`get`."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Any] = {}
+        self._names: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} activations: {', '.join(self)}>"
+
+    def add(self, entry: Any) -> None:
+        """Register an activation under its name and aliases; the user's own may be defined anew, the catalogue's may not."""
+        for name in (entry.name, *entry.aliases):
+            holder = self._entries.get(self._names.get(_plain(name), ""))
+            if holder is not None and not (holder.family == "own" and holder.name == entry.name):
+                raise ValueError(f"{entry.name}: the name {name!r} belongs to {holder.name}; choose another one")
+        self._entries[entry.name] = entry
+        for name in (entry.name, *entry.aliases):
+            self._names[_plain(name)] = entry.name
+
+    def find(self, name: str) -> Any:
+        """Return the entry of that name or alias, whatever its capitals and underscores, or None."""
+        return self._entries.get(self._names.get(_plain(name), ""))
+
+    def nearest(self, name: str) -> list[str]:
+        """Return the names most like one that is unknown."""
+        plain = difflib.get_close_matches(_plain(name), self._names, 3, 0.5)
+        return list(dict.fromkeys(self._names[p] for p in plain))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", "").replace("-", "").replace(" ", "").lower()
+
+
+activations = Registry()
+
+
+def get(name: Any) -> Any:
+    """Return an activation by its name, an alias, or a name that a framework uses for it.
+
+    Parameters
+    ----------
+    name : str or activation
+        Capitals, underscores and hyphens do not matter: ``"LeakyReLU"``, ``"gelu_new"``, ``"hardswish"``. An activation is
+        returned as it is.
+
+    Raises
+    ------
+    KeyError
+        If there is none; the message lists the nearest names.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> nl.get("SiLU") is nl.silu
+    True
+    """
+    if not isinstance(name, str):
+        if hasattr(name, "formula") or hasattr(name, "family"):
+            return name
+        raise TypeError(f"get needs a name, got {name!r}")
+    entry = activations.find(name)
+    if entry is None:
+        near = activations.nearest(name)
+        hint = f"did you mean {' or '.join(near)}?" if near else "nonlin.activations has all names"
+        raise _UnknownActivation(f"there is no activation {name!r}: {hint}")
+    return entry
+
+
+class _UnknownActivation(KeyError):
+    """A KeyError whose message prints as it is, without quotes."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@overload
+def activation(function: Callable[..., Any], /) -> Activation: ...
+@overload
+def activation(
+    *, source: str = ..., aliases: tuple[str, ...] = ..., name: str | None = ...
+) -> Callable[[Callable[..., Any]], Activation]: ...
+def activation(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    source: str = "",
+    aliases: tuple[str, ...] = (),
+    name: str | None = None,
+) -> Activation | Callable[[Callable[..., Any]], Activation]:
+    """Make an activation from a Python function that reads like its formula.
+
+    The function runs once, on symbols. Use Python's arithmetic and comparisons, ``nonlin.where``, the functions of
+    :mod:`nonlin.formula` and other activations.
+
+    Parameters
+    ----------
+    function : callable
+        Its first argument is the input. Arguments with a default are parameters: a number, or a :class:`Parameter` with
+        bounds.
+    source : str
+        Where the formula comes from.
+    aliases : tuple of str
+        Other names.
+    name : str, optional
+        The name; by default the function's.
+
+    Returns
+    -------
+    Activation
+
+    Raises
+    ------
+    FormulaError
+        If the function cannot be read as a formula, or divides by a parameter that may be zero.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> @nl.activation
+    ... def shifted_relu(x, shift=1.0):
+    ...     return nl.maximum(x, -shift)
+    >>> print(shifted_relu([-3.0, 2.0]), shifted_relu.derivative([-3.0, 2.0]))
+    [-1.  2.] [0. 1.]
+    """
+
+    def make(function: Callable[..., Any]) -> Activation:
+        made = define(function, source=source, aliases=aliases, name=name)
+        activations.add(made)
+        return made
+
+    return make if function is None else make(function)
+
+
+def define(
+    function: Callable[..., Any], *, source: str = "", aliases: tuple[str, ...] = (), name: str | None = None
+) -> Activation:
+    """Make an activation as :func:`activation` does, without registering it."""
+    own_name = name or function.__name__.rstrip("_")
+    operands, parameters = [], {}
+    for argument in inspect.signature(function).parameters.values():
+        if argument.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise FormulaError(f"{own_name} takes {argument}: an activation names its parameters one by one")
+        default = argument.default
+        if default is inspect.Parameter.empty:
+            operands.append(argument.name)
+        elif isinstance(default, Parameter):
+            parameters[argument.name] = default
+        elif isinstance(default, (int, float)) and not isinstance(default, bool):
+            parameters[argument.name] = Parameter(default)
+        else:
+            raise FormulaError(f"{own_name}: the default of {argument.name} must be a number or a Parameter, got {default!r}")
+    if not operands:
+        raise FormulaError(f"{own_name} has no input: its first argument, without a default, is x")
+    formula = trace(function, (*operands, *parameters))
+    # The input is called x in every formula, whatever its author calls it.
+    given = operands[0]
+    if given != "x":
+        if "x" in (*operands, *parameters):
+            raise FormulaError(f"{own_name}: its first argument is the input, so no other one can be called x")
+        formula = substitute(formula, {given: Symbol("x")})
+    module = function.__module__ or "__main__"
+    family = module.removeprefix("nonlin.catalogue.") if module.startswith("nonlin.catalogue.") else "own"
+    made = Activation(
+        own_name,
+        formula,
+        operands=("x", *operands[1:]),
+        parameters=parameters,
+        source=source,
+        aliases=aliases,
+        family=family,
+        doc=inspect.getdoc(function) or "",
+        module=module,
+    )
+    if family == "own":  # the catalogue is checked by a test, not at every import
+        check_definition(made)
+    return made
+
+

@@ -1,0 +1,1 @@
+"""Every activation, written once; a file per family."""
