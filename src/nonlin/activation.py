@@ -109,19 +109,8 @@ class Parameter:
         return f"Parameter({', '.join(parts)})"
 
 
-_knows_bfloat16: set[np.ufunc] = set()
-
-
 def _is_bfloat16(operand: Any) -> bool:
     return getattr(getattr(operand, "dtype", None), "name", None) == "bfloat16"
-
-
-def _weak_with_bfloat16(operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Give Python numbers beside bfloat16 arrays that dtype: NumPy knows weak scalars for its own dtypes only."""
-    if type(operands[0]) is np.ndarray and operands[0].dtype.kind != "V" or not any(map(_is_bfloat16, operands)):
-        return operands
-    bfloat16 = sys.modules["ml_dtypes"].bfloat16
-    return tuple(np.asarray(o, bfloat16) if isinstance(o, (int, float)) else o for o in operands)
 
 
 class Activation:
@@ -223,13 +212,11 @@ class Activation:
         ufunc = self._ufuncs.get((wrt, order, get_precision()))
         if ufunc is None:
             ufunc = self.derivative_ufunc(order=order, wrt=wrt)
-        if len(arguments) > 1:
-            arguments = _weak_with_bfloat16(arguments)
+        if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
+            arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
         try:
             return ufunc(*arguments, **keywords)
         except (TypeError, ValueError) as error:
-            if isinstance(error, TypeError) and self._learn_bfloat16(ufunc, arguments, wrt, order):
-                return ufunc(*arguments, **keywords)
             raise self._explained(error, arguments) from error
 
     def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -289,13 +276,12 @@ class Activation:
         formula = self.formula if order == 0 else differentiate(self.formula, wrt, order)
         return substitute(formula, dict(zip((*self.operands, *self.parameters), operands, strict=True)))
 
-    def _learn_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, order: int) -> bool:
-        """Add the loop for bfloat16 if that is what the call needs and the ufunc was made before ml_dtypes was imported."""
-        if not any(_is_bfloat16(operand) for operand in operands) or ufunc in _knows_bfloat16:
-            return False
+    def _with_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, order: int) -> tuple[Any, ...]:
+        """Make sure of the ufunc's loop for bfloat16, and give Python numbers beside such arrays their dtype."""
         add_bfloat16(ufunc, self._function(wrt, order))
-        _knows_bfloat16.add(ufunc)
-        return True
+        # NumPy knows weak scalars for its own dtypes only.
+        bfloat16 = sys.modules["ml_dtypes"].bfloat16
+        return tuple(np.asarray(o, bfloat16) if isinstance(o, (int, float)) else o for o in operands)
 
     def _explained(self, error: Exception, operands: tuple[Any, ...]) -> Exception:
         """Return the error that says what this call got wrong."""

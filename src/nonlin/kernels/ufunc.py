@@ -196,6 +196,7 @@ define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {
 _loops = _Loops()
 #: NumPy keeps pointers into what a ufunc was made from, and a ufunc lives as long as the process.
 _kept_alive: list[Any] = []
+_with_bfloat16: set[np.ufunc] = set()
 
 
 @cache
@@ -229,7 +230,10 @@ def make_ufunc(function: Function) -> np.ufunc:
 
 
 def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
-    """Give a ufunc a loop for ``ml_dtypes.bfloat16``."""
+    """Give a ufunc a loop for ``ml_dtypes.bfloat16``, unless it has one: ml_dtypes may be imported after it was made."""
+    if ufunc in _with_bfloat16:
+        return
+    _with_bfloat16.add(ufunc)
     number = np.dtype(sys.modules["ml_dtypes"].bfloat16).num
     count = len(function.operands) + 1
     signature = (ctypes.c_int * count)(*[number] * count)
