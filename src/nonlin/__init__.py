@@ -67,6 +67,7 @@ from nonlin.catalogue.smooth import (
     sqrt_softplus as sqrt_softplus,
     squareplus as squareplus,
 )
+from nonlin.dialects import dialect as dialect
 from nonlin.formula import (
     FormulaError as FormulaError,
     cos as cos,

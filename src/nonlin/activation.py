@@ -24,7 +24,7 @@ from nonlin.formula.expression import (
     trace,
 )
 from nonlin.formula.latex import latex
-from nonlin.kernels.ufunc import Function, add_bfloat16, make_ufunc
+from nonlin.kernels.ufunc import Function, add_bfloat16, is_integral, make_ufunc
 from nonlin.precision import get_precision
 
 if TYPE_CHECKING:
@@ -287,7 +287,10 @@ class Activation:
         """Return the error that says what this call got wrong."""
         names = (*self.operands, *self.parameters)
         for name, operand in zip(names, operands, strict=False):
-            dtype = np.asarray(operand).dtype
+            try:
+                dtype = np.asarray(operand).dtype
+            except ValueError as ragged:
+                return ValueError(f"{self.name}: {name} is no array: {ragged}")
             if dtype.kind not in "biuf" or dtype.itemsize > 8:
                 return TypeError(f"{self.name}: {name} must be real floating-point or integer, got {dtype}")
         if "broadcast" in str(error):
@@ -319,7 +322,17 @@ class Activation:
         names = (*self.operands, *self.parameters)
         formula = differentiate(self.formula, wrt, order)
         doc = f"{name}({', '.join(names)})\n\n{self.__doc__}"
-        return Function(name, formula, names, self._typical(), get_precision() == "exact", doc)
+        return Function(
+            name,
+            formula,
+            names,
+            self._typical(),
+            exact=get_precision() == "exact",
+            # A derivative has the dtype of the value.
+            keeps_integers=is_integral(canonical(self.formula)) and is_integral(formula),
+            never_negative=all(max(b for b in _lower_bounds(p)) >= 0 for p in self.parameters.values()),
+            doc=doc,
+        )
 
     def _typical(self) -> dict[str, float]:
         others = dict.fromkeys(self.operands[1:], 1.0)
@@ -391,6 +404,10 @@ class Activation:
             return get, (self.name,)
         state = {"operands": self.operands, "parameters": dict(self.parameters), "source": self.source}
         return _restore, (self.name, self.formula, {**state, "family": self.family, "doc": self.summary})
+
+
+def _lower_bounds(parameter: Parameter) -> list[float]:
+    return [-1.0, *(b for b in (parameter.gt, parameter.ge) if isinstance(b, (int, float)))]
 
 
 def _restore(name: str, formula: Expression, state: dict[str, Any]) -> Activation:

@@ -56,7 +56,7 @@ def softsign(x):
 @activation(source="JAX, Keras")
 def sparse_sigmoid(x):
     """The slope of sparse_plus: 0 below -1, 1 above 1, linear between."""
-    return minimum(maximum((x + 1) / 2, 0), 1)
+    return (minimum(maximum(x, -1), 1) + 1) / 2
 
 
 @activation(source="Zhu et al. 2025 (Dynamic Tanh), arXiv:2503.10622", aliases=("dynamic_tanh",))

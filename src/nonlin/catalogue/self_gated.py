@@ -49,13 +49,13 @@ def mish(x):
 @activation(source="Howard et al. 2019 (MobileNetV3), arXiv:1905.02244", aliases=("hard_silu",))
 def hard_swish(x):
     """Swish with a piecewise linear gate: MobileNetV3."""
-    return x * minimum(maximum(x / 6 + 1 / 2, 0), 1)
+    return x * (minimum(maximum(x, -3), 3) + 3) / 6
 
 
 @activation(source="timm")
 def hard_mish(x):
     """Mish with a piecewise linear gate."""
-    return x / 2 * minimum(maximum(x + 2, 0), 2)
+    return x / 2 * (minimum(maximum(x, -2), 0) + 2)
 
 
 @activation(

@@ -99,6 +99,10 @@ def _product(coefficient: Fraction, powers: Powers) -> Expression:
     moving = sorted((item for item in powers.items() if item[0] not in fixed), key=lambda item: _order(item[0]))
     above = [p.power(base, e) for base, e in moving if e > 0]
     below = [p.power(base, -e) for base, e in moving if e < 0]
+    if moving and not fixed and _is_plain_quotient(coefficient):
+        # x/6 is rounded once; x times a rounded 1/6 twice.
+        below.insert(0, Constant(coefficient.denominator))
+        coefficient *= coefficient.denominator
     constant = _quotient(
         [p.power(base, e) for base, e in fixed.items() if e > 0],
         [p.power(base, -e) for base, e in fixed.items() if e < 0],
@@ -107,6 +111,11 @@ def _product(coefficient: Fraction, powers: Powers) -> Expression:
     numerator = reduce(p.multiply, [constant, *above])
     result = numerator / reduce(p.multiply, below) if below else numerator
     return -result if coefficient < 0 else result
+
+
+def _is_plain_quotient(value: Fraction) -> bool:
+    dyadic = value.denominator & (value.denominator - 1) == 0
+    return not dyadic and value.denominator <= 1000 and abs(value.numerator) <= 1000
 
 
 def _quotient(above: list[Expression], below: list[Expression], coefficient: Fraction) -> Expression:
@@ -126,8 +135,6 @@ def _terms(node: Expression, times: Fraction = Fraction(1)) -> list[tuple[Fracti
             return [*_terms(left, times), *_terms(right, sign * times)]
         if node.primitive is p.negative:
             return _terms(node.arguments[0], -times)
-        if node.primitive is p.multiply and isinstance(node.arguments[0], Constant):
-            return _terms(node.arguments[1], times * node.arguments[0].value)
     coefficient, powers = _factors(node)
     return [(coefficient * times, powers)]
 

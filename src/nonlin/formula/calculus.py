@@ -117,6 +117,8 @@ STABLE_FORMS: tuple[tuple[Expression, Expression], ...] = (
     (1 / (1 + p.exp(_u)), p.sigmoid(-_u)),
     (p.exp(_u) / (1 + p.exp(_u)), p.sigmoid(_u)),
     (1 - p.sigmoid(_u), p.sigmoid(-_u)),
+    (1 + 2 * p.cos(_u) * p.sin(_u), p.power(p.cos(_u) + p.sin(_u), 2)),
+    (p.sigmoid(_u) - p.sigmoid(-_u), p.tanh(_u / 2)),
     (p.log(p.sigmoid(_u)), -p.softplus(-_u)),
     (1 + p.tanh(_u), 2 * p.sigmoid(2 * _u)),
     (1 - p.tanh(_u), 2 * p.sigmoid(-2 * _u)),
@@ -132,9 +134,9 @@ STABLE_FORMS: tuple[tuple[Expression, Expression], ...] = (
     (_u / p.sqrt(1 + p.power(_u, 2)), p.algebraic_sigmoid(_u)),
     (1 / p.sqrt(1 + p.power(_u, 2)), p.reciprocal_hypot(_u)),
     (_u / p.sqrt(1 + _v * p.power(_u, 2)), p.algebraic_sigmoid(p.sqrt(_v) * _u) / p.sqrt(_v)),
-    (_u + p.sqrt(p.power(_u, 2) + _v), p.sqrt(_v) * p.squareplus(2 * _u / p.sqrt(_v))),
-    (1 + p.algebraic_sigmoid(_u), p.squareplus(2 * _u) * p.reciprocal_hypot(_u)),
-    (1 - p.algebraic_sigmoid(_u), p.squareplus(-2 * _u) * p.reciprocal_hypot(_u)),
+    (_u + p.sqrt(p.power(_u, 2) + _v), 2 * p.sqrt(_v) * p.half_hypot_sum(_u / p.sqrt(_v))),
+    (1 + p.algebraic_sigmoid(_u), 2 * p.half_hypot_sum(_u) * p.reciprocal_hypot(_u)),
+    (1 - p.algebraic_sigmoid(_u), 2 * p.half_hypot_sum(-_u) * p.reciprocal_hypot(_u)),
     (p.sqrt(p.power(_u, 2)), p.absolute(_u)),
 )
 

@@ -312,10 +312,10 @@ algebraic_sigmoid = _primitive(
     partials=lambda a: (power(reciprocal_hypot(a), 3),), definition=lambda a: a / sqrt(1 + a * a),
     doc="a/sqrt(1 + a^2), without overflow.",
 )  # fmt: skip
-squareplus = _primitive(
-    "squareplus", 1, lambda mp, a: (a + mp.sqrt(a * a + 4)) / 2, r"\tfrac12\left({0} + \sqrt{{({0})^2 + 4}}\right)",
-    partials=lambda a: ((1 + algebraic_sigmoid(a / 2)) / 2,), definition=lambda a: (a + sqrt(a * a + 4)) / 2,
-    doc="(a + sqrt(a^2 + 4))/2, without overflow or cancellation.",
+half_hypot_sum = _primitive(
+    "half_hypot_sum", 1, lambda mp, a: (a + mp.sqrt(a * a + 1)) / 2, r"\tfrac12\left({0} + \sqrt{{({0})^2 + 1}}\right)",
+    partials=lambda a: ((1 + algebraic_sigmoid(a)) / 2,), definition=lambda a: (a + sqrt(a * a + 1)) / 2,
+    doc="(a + sqrt(a^2 + 1))/2, without overflow or cancellation.",
 )  # fmt: skip
 exp_residual = _primitive(
     "exp_residual", 1, lambda mp, a: mp.expm1(a) - a, r"e^{{{0}}} - 1 - {0}",

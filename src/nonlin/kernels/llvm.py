@@ -5,6 +5,7 @@ The text of the intermediate representation is written directly; llvmlite only p
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,11 +57,23 @@ class Kernel:
     inputs: tuple[tuple[str, Storage], ...]
     """Name and storage of each operand, in order."""
     output: Storage
-    flags: int = 0
-    """Floating-point status bits (those of x86's MXCSR) that the loop may leave set: what the function itself deserves."""
+    may_overflow: bool = False
+    """Whether a finite x can have an infinite result: NumPy is to be told when it happens."""
+    may_be_invalid: bool = False
+    """Whether an x that is not NaN can have a result that is."""
 
 
-OVERFLOW, INVALID = 0x08, 0x01
+def overflow_threshold(storage: str) -> float:
+    """Return the magnitude from which on results are infinite in a dtype."""
+    if storage == "float64":
+        return math.inf
+    largest, half_step = {
+        "float32": (3.4028234663852886e38, 2.0**103),
+        "bfloat16": (3.3895313892515355e38, 2.0**119),
+        "float16": (65504.0, 16.0),
+    }[storage]
+    return largest + half_step
+
 
 _COMPARE = {"less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge"}
 _COMPARE_INTEGER = {"less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge"}
@@ -349,7 +362,13 @@ class Target:
 
     @property
     def is_x86(self) -> bool:
+        """Whether it is an x86-64."""
         return self.triple.startswith("x86_64")
+
+    @property
+    def is_arm64(self) -> bool:
+        """Whether it is an AArch64."""
+        return self.triple.startswith(("aarch64", "arm64"))
 
 
 def kernel_source(kernel: Kernel, target: Target) -> str:
@@ -367,9 +386,9 @@ def kernel_source(kernel: Kernel, target: Target) -> str:
     sizes = [storage.size for _, storage in kernel.inputs] + [kernel.output.size]
     operands = [storage for _, storage in kernel.inputs] + [kernel.output]
     buffers = [code.emit(f"alloca <{width} x {s.llvm}>, align 64") for s in operands]
-    flags = code.emit("alloca i32, align 4") if target.is_x86 else ""
-    if target.is_x86:
-        code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {flags})")
+    flags = _save_flags(code, target)
+    status = code.emit("alloca i32, align 4")
+    code.do(f"store i32 0, ptr {status}")
     count = code.emit("load i64, ptr %dims")
     bases, steps, direct = [], [], "true"
     for k, size in enumerate(sizes):
@@ -419,6 +438,9 @@ def kernel_source(kernel: Kernel, target: Target) -> str:
         body = _FloatingBody(width, element, values)
     result = body(kernel.operations)
     code.lines += body.lines
+    declarations = set(body.declarations)
+    if isinstance(body, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
+        declarations |= _note_status(code, kernel, body, values["x"], result, status)
     place = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 %i, {sizes[-1]}')}")
     chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[-1]}")
     _store(code, result, chosen, kernel.output, element, width)
@@ -441,28 +463,88 @@ def kernel_source(kernel: Kernel, target: Target) -> str:
     code.label("next")
     code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %pass, label %end")
     code.label("end")
-    declarations = sorted({line for block in body.declarations for line in _split_declarations(block)})
-    if target.is_x86:
-        # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
-        now = code.emit("alloca i32, align 4")
-        code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {now})")
-        deserved = code.emit(f"and i32 {code.emit(f'load i32, ptr {now}')}, {kernel.flags}")
-        restored = code.emit(f"or i32 {code.emit(f'load i32, ptr {flags}')}, {deserved}")
-        code.do(f"store i32 {restored}, ptr {now}")
-        code.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {now})")
-        declarations += ["declare void @llvm.x86.sse.stmxcsr(ptr)", "declare void @llvm.x86.sse.ldmxcsr(ptr)"]
+    # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
+    declarations |= _restore_flags(code, target, flags)
+    if kernel.may_overflow:
+        _raise_status(code, status, 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
+    if kernel.may_be_invalid:
+        _raise_status(code, status, 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
+    lines = sorted({line for block in declarations for line in _split_declarations(block)})
     text = "\n".join(code.lines)
     attributes = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
     return "\n".join(
         [
             f'target triple = "{target.triple}"',
-            *declarations,
+            *lines,
             f"define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {attributes} {{",
             text,
             "  ret void",
             "}",
         ]
     )
+
+
+# --- floating-point status ------------------------------------------------------------------------------------------------
+
+
+def _save_flags(code: _Code, target: Target) -> str:
+    if target.is_x86:
+        flags = code.emit("alloca i32, align 4")
+        code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {flags})")
+        return flags
+    return code.emit('call i64 asm volatile "mrs $0, fpsr", "=r"()') if target.is_arm64 else ""
+
+
+def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
+    if target.is_x86:
+        code.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {flags})")
+        return {"declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)"}
+    if target.is_arm64:
+        code.do(f'call void asm volatile "msr fpsr, $0", "r"(i64 {flags})')
+    return set()
+
+
+def _note_status(code: _Code, kernel: Kernel, body: _FloatingBody, x: str, result: str, status: str) -> set[str]:
+    """Set bits in ``status`` where a finite x overflows, or one that is not NaN gives NaN."""
+    threshold = overflow_threshold(kernel.output.name)
+    if body.element == "float" and kernel.output.name == "float32":
+        threshold = math.inf  # in lanes of the same type the result has overflowed already
+    noted = _FloatingBody(body.width, body.element, {})
+    noted.lines = ["" for _ in body.lines]  # fresh names go on counting from the body's
+    infinity = noted.splat("0x7FF0000000000000")
+    limit = infinity if threshold == math.inf else noted.constant(Fraction(threshold))
+    bits: list[tuple[int, str]] = []
+    if kernel.may_overflow:
+        finite = noted.emit(f"fcmp olt {noted.vector} {noted.emit_absolute(x)}, {infinity}")
+        over = noted.emit(f"fcmp oge {noted.vector} {noted.emit_absolute(result)}, {limit}")
+        bits.append((1, noted.emit(f"and {noted.mask} {finite}, {over}")))
+    if kernel.may_be_invalid:
+        number = noted.emit(f"fcmp ord {noted.vector} {x}, {x}")
+        lost = noted.emit(f"fcmp uno {noted.vector} {result}, {result}")
+        bits.append((2, noted.emit(f"and {noted.mask} {number}, {lost}")))
+    code.lines += [line for line in noted.lines if line]
+    reduce = f"i1 @llvm.vector.reduce.or.v{noted.width}i1"
+    for bit, mask in bits:
+        seen = code.emit(f"call {reduce}({noted.mask} {mask})")
+        value = code.emit(f"select i1 {seen}, i32 {bit}, i32 0")
+        before = code.emit(f"load i32, ptr {status}")
+        code.do(f"store i32 {code.emit(f'or i32 {before}, {value}')}, ptr {status}")
+    return noted.declarations | {f"declare {reduce}({noted.mask})"}
+
+
+def _raise_status(code: _Code, status: str, bit: int, operation: str, a: str, b: str) -> None:
+    """Do an operation that sets a status bit, if it was noted."""
+    before = code.emit(f"load i32, ptr {status}")
+    noted = code.emit(f"icmp ne i32 {code.emit(f'and i32 {before}, {bit}')}, 0")
+    code.do(f"br i1 {noted}, label %raise{bit}, label %quiet{bit}")
+    code.label(f"raise{bit}")
+    slot = code.emit("alloca double")
+    code.do(f"store volatile double {a}, ptr {slot}")
+    value = code.emit(f"load volatile double, ptr {slot}")
+    result = code.emit(f"{operation} double {value}, {b}")
+    code.do(f"store volatile double {result}, ptr {slot}")
+    code.do(f"br label %quiet{bit}")
+    code.label(f"quiet{bit}")
 
 
 def _split_declarations(block: str) -> list[str]:

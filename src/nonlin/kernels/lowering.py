@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -17,13 +18,14 @@ from nonlin.formula.expression import (
     Expression,
     FormulaError,
     Symbol,
+    postorder,
     substitute,
     symbols,
 )
 from nonlin.formula.primitives import Primitive
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import CONSTANTS
-from nonlin.kernels.machine import is_application, larger, smaller
+from nonlin.kernels.machine import copy_sign, fma, is_application, larger, smaller
 from nonlin.kernels.mathematics import FUNCTIONS
 from nonlin.kernels.number import Lanes, Number, where
 
@@ -110,6 +112,10 @@ class _Lowering(Spelling[_Spelled]):
             base, power = node.arguments[1].arguments
             inverse = self.constant(Fraction(1)) / self._number(base)
             return arguments[0] * _integer_power(inverse, int(power.value))  # type: ignore[attr-defined]
+        if primitive is p.multiply and is_application(node.arguments[1], "integer_power"):
+            # c*x^n as ((c*x)*x)...: x^n alone may overflow where the product does not, and 0*inf is no number.
+            base, power = node.arguments[1].arguments
+            return _integer_power(self._number(base), int(power.value), arguments[0])  # type: ignore[attr-defined]
         if primitive is p.maximum or primitive is p.minimum:
             return _extreme(primitive is p.maximum, *arguments)
         if primitive is p.where:
@@ -126,9 +132,13 @@ class _Lowering(Spelling[_Spelled]):
         return number
 
 
-def _integer_power(base: Number, n: int) -> Number:
-    result: Number | None = None
-    square = base
+def _integer_power(base: Number, n: int, factor: Number | None = None) -> Number:
+    """Multiply ``factor``, if there is one, by the n-th power of the base, whose factors join one by one up to the third."""
+    if factor is not None and n <= 3:
+        for _ in range(n):
+            factor = factor * base
+        return factor
+    result, square = factor, base
     while True:
         if n % 2:
             result = square if result is None else result * square
@@ -161,7 +171,8 @@ class _Interpreter(Spelling[Any]):
             "less": np.less, "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,
             "logical_and": np.logical_and, "logical_or": np.logical_or, "where": np.where,
             "copy_sign": np.copysign,
-            "fma": lambda a, b, c: with_type(np.float64(a) * b + c) if np.ndim(a) == 0 else (np.multiply(a, b) + c),
+            # Of float32 numbers the product is exact in float64: only its sum is rounded, twice.
+            "fma": lambda a, b, c: (np.multiply(a, b, dtype=np.float64) + c).astype(with_type),
             "scale": self._scale,
             "exponent": lambda a: with_type(0) * a + np.frexp(a)[1] - 1,
             "significand": lambda a: np.frexp(a)[0] * with_type(2),
@@ -180,11 +191,11 @@ class _Interpreter(Spelling[Any]):
         return self.values[name]
 
     def constant(self, value: Fraction) -> Any:
-        return self.type(float(value))
+        return np.asarray(float(value), self.type)
 
 
 def interpret(operations: Expression, element: str, values: Mapping[str, Any]) -> Any:
-    """Run machine operations in NumPy, one by one; products and sums of ``fma`` are rounded separately."""
+    """Run machine operations in NumPy, one by one; in float64 an ``fma`` rounds its product and its sum."""
     dtype = np.dtype(element)
     with np.errstate(all="ignore"):
         return _Interpreter(element, {name: np.asarray(value, dtype) for name, value in values.items()})(operations)
@@ -205,9 +216,34 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
     number = _Lowering(lanes)(formula)
     assert isinstance(number, Number)
     operations = number.rounded()
+    if not lanes.compensated:
+        operations = _contract(operations)
     if "x" not in symbols(operations):
         return _keep_nan(operations)
     return _mend_special_values(operations, lanes, parameters)
+
+
+def _contract(operations: Expression) -> Expression:
+    """Fuse each sum with a product that nothing else needs. (What compensated arithmetic computes depends on every rounding.)"""
+    uses = Counter(argument for node in postorder(operations) for argument in node.arguments)
+    fused: dict[Expression, Expression] = {}
+    for node in postorder(operations):
+        arguments = tuple(fused[a] for a in node.arguments)
+        fused[node] = node
+        if not isinstance(node, Application):
+            continue
+        a, b = node.arguments if len(node.arguments) == 2 else (node, node)
+        if node.primitive is p.add and is_application(a, "multiply") and uses[a] == 1:
+            fused[node] = fma(fused[a.arguments[0]], fused[a.arguments[1]], arguments[1])
+        elif node.primitive is p.add and is_application(b, "multiply") and uses[b] == 1:
+            fused[node] = fma(fused[b.arguments[0]], fused[b.arguments[1]], arguments[0])
+        elif node.primitive is p.subtract and is_application(a, "multiply") and uses[a] == 1:
+            fused[node] = fma(fused[a.arguments[0]], fused[a.arguments[1]], -arguments[1])
+        elif node.primitive is p.subtract and is_application(b, "multiply") and uses[b] == 1:
+            fused[node] = fma(-fused[b.arguments[0]], fused[b.arguments[1]], arguments[0])
+        elif arguments != node.arguments:
+            fused[node] = node.primitive(*arguments)
+    return fused[operations]
 
 
 def _keep_nan(operations: Expression) -> Expression:
@@ -221,25 +257,28 @@ def absolute_is_number(x: Expression) -> Expression:
 
 
 def _mend_special_values(operations: Expression, lanes: Lanes, parameters: Mapping[str, float]) -> Expression:
+    """Make sure of NaN at NaN, and of the limits at both infinities where the plain operations give NaN (inf/inf, 0*inf)."""
     x = Symbol("x")
-    largest = lanes.largest
-    huge = [float(largest) / divisor for divisor in (1, 2, 3, 7, 23, 101, 1009)]
+    # A little below the largest number, so that a factor of the formula does not overflow at once.
+    bound = Fraction(2) ** (lanes.largest.numerator.bit_length() - 20)
+    huge = [float(bound) / divisor for divisor in (1, 2, 3, 7, 23, 101, 1009)]
     probes = np.array([np.nan, np.inf, -np.inf, *huge, *(-h for h in huge)], lanes.element)
     others = {name: np.full(probes.shape, value) for name, value in parameters.items()}
     results = np.broadcast_to(interpret(operations, lanes.element, {"x": probes, **others}), probes.shape)
     nan, infinite, near = results[0], results[1:3], results[3:].reshape(2, len(huge)).astype(float)
     for end, sign in enumerate((1, -1)):
-        if not np.isnan(infinite[end]):
-            continue
-        limit = _apparent_limit(near[end])
+        limit = _apparent_limit(near[end]) if np.isnan(infinite[end]) else None
         if limit is None:
             continue
+        edge = Constant(sign * bound)
+        at_edge = smaller(edge, x) if sign > 0 else larger(edge, x)
+        beyond = x > Constant(lanes.largest) if sign > 0 else x < Constant(-lanes.largest)
+        held = substitute(operations, {"x": p.where(beyond, edge, x) if np.isinf(limit) else at_edge})
         if np.isinf(limit):
-            at_end = Constant(largest) < sign * x
-            operations = p.where(at_end, x if limit == sign * np.inf else -x, operations)
-        else:
-            bound = Constant(sign * largest)
-            operations = substitute(operations, {"x": smaller(bound, x) if sign > 0 else larger(bound, x)})
+            # What is huge at the edge is infinite beyond it, with the sign that the parameters give it.
+            endless = beyond & (p.absolute(held) > Constant(2**64))
+            held = p.where(endless, copy_sign(x, held), held)
+        operations = held
     return operations if np.isnan(nan) else _keep_nan(operations)
 
 

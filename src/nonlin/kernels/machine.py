@@ -72,7 +72,7 @@ def smaller(a: Expression, b: Expression) -> Expression:
     return where(less(a, b), a, b)
 
 
-def polynomial(x: Expression, coefficients: tuple[float, ...]) -> Expression:
+def polynomial(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
     """Evaluate a polynomial by Horner's scheme; the constant term comes first."""
     result: Expression = Constant(Fraction(coefficients[-1]))
     for coefficient in coefficients[-2::-1]:

@@ -32,12 +32,19 @@ _HALF = Fraction(1, 2)
 
 
 def _fit(name: str, lanes: Lanes, x: Expression) -> Expression:
+    """A fitted polynomial whose rounding does not matter, because it is added to something larger."""
     return polynomial(x, COEFFICIENTS[name][lanes.goal])
 
 
+def _leading_fit(name: str, lanes: Lanes, x: Expression) -> Number:
+    """A fitted polynomial that is a factor of the result: its constant term and last sum keep what they round away."""
+    first, *others = COEFFICIENTS[name][lanes.goal]
+    return Number.constant(lanes, first) + Number(lanes, x * polynomial(x, tuple(others)))
+
+
 def _harmless(low: Expression | None) -> Expression | None:
-    """A rest that is not NaN: where the number is infinite its rest is, and must not turn a limit into NaN."""
-    return None if low is None else larger(low, Constant(-1))
+    """A rest that cannot do harm: of an infinite number it is NaN, of a huge one huge, and what it belongs to decides then."""
+    return None if low is None else smaller(larger(low, Constant(Fraction(-1, 4))), Constant(Fraction(1, 4)))
 
 
 # --- exponentials -----------------------------------------------------------------------------------------------------
@@ -112,7 +119,8 @@ def expm1(x: Number) -> Number:
 
 def exp_residual(x: Number) -> Number:
     """exp(x) - 1 - x."""
-    small = (x * x) * Number(x.lanes, _fit("exp_residual", x.lanes, clamp(x.high, Constant(-1), Constant(1))))
+    x = x.applied()
+    small = (x * x) * _leading_fit("exp_residual", x.lanes, clamp(x.high, Constant(-1), Constant(1)))
     return where(abs(x) <= 1, small, expm1(x) - x)
 
 
@@ -137,7 +145,11 @@ def softplus(x: Number) -> Number:
 
 def tanh(x: Number) -> Number:
     e = expm1(-2 * abs(x))
-    return with_sign(-e / (2 + e), x)
+    result = with_sign(-e / (2 + e), x)
+    if x.exponent is None:
+        return result
+    # tanh(x) = x where x is tiny, all digits of a number that is subnormal only after it has been applied.
+    return where(abs(x) < Fraction(1, 2 ** (x.lanes.goal // 2 + 2)), x, result)
 
 
 def sech(x: Number) -> Number:
@@ -162,9 +174,10 @@ def _mish_divisor(x: Number, q: Number) -> Number:
 
 
 def tanh_shrink(x: Number) -> Number:
+    x = x.applied()
     square = x * x
     small_square = smaller(square.high, Constant(1))
-    small = (x * square) * Number(x.lanes, _fit("tanh_shrink", x.lanes, small_square))
+    small = (x * square) * _leading_fit("tanh_shrink", x.lanes, small_square)
     return where(abs(x) <= 1, small, x - tanh(x))
 
 
@@ -177,7 +190,7 @@ def _finite(x: Number) -> Number:
 
 
 def softsign(x: Number) -> Number:
-    a = _finite(x)
+    a = _finite(x.applied())
     return with_sign(a / (1 + a), x)
 
 
@@ -201,12 +214,11 @@ def algebraic_sigmoid(x: Number) -> Number:
     return with_sign(where(a > 1, 1, a) / root, x)
 
 
-def squareplus(x: Number) -> Number:
-    # u + sqrt(1 + u^2) with u = |x|/2, and its reciprocal, the conjugate, below zero.
-    half = x * _HALF
-    m, root = _hypot_parts(half)
-    total = abs(half) + m * root
-    return where(x < 0, 1 / total, total)
+def half_hypot_sum(x: Number) -> Number:
+    """(x + sqrt(1 + x^2))/2, below zero the reciprocal of its conjugate."""
+    m, root = _hypot_parts(x)
+    half = abs(x) * _HALF + (m * _HALF) * root
+    return where(x < 0, _HALF * _HALF / half, half)
 
 
 # --- logarithms ---------------------------------------------------------------------------------------------------------
@@ -228,7 +240,7 @@ def log(x: Number) -> Number:
     square = s.high * s.high
     small = 2 * s + 2 * s * Number(lanes, square * _fit("artanh", lanes, square))
     if x.low is not None:
-        small = small + Number(lanes, larger(x.low / x.high, Constant(-1)))
+        small = small + Number(lanes, larger(x.low / x.high, Constant(Fraction(-1, 4))))
     n_log2 = [Number(lanes, where_node(above, n + 1, n)) * part for part in _two_parts_of_log2(lanes)]
     result = n_log2[0] + (small + n_log2[1])
     # -inf at 0; NaN, NaN and inf from the square root below zero, at NaN and at inf.
@@ -254,9 +266,10 @@ def _normal_tail(a: Number) -> Number:
     """The probability of a standard normal above a >= 0."""
     lanes = a.lanes
     # exp(a^2/2) times the tail, times a + 3, is smooth in (a - 3)/(a + 3), which maps [0, inf) to [-1, 1).
+    a = a.applied()
     inverse = 1 / (Number(lanes, smaller(Constant(64), a.high), _harmless(a.low)) + _TAIL_CENTRE)
     t = fma(Constant(-2 * _TAIL_CENTRE), inverse.high, Constant(1))
-    return exp(-(a * a) * _HALF) * (inverse * Number(lanes, _fit("normal_tail", lanes, t)))
+    return exp(-(a * a) * _HALF) * (inverse * _leading_fit("normal_tail", lanes, t))
 
 
 def normal_cdf(x: Number) -> Number:
@@ -265,8 +278,8 @@ def normal_cdf(x: Number) -> Number:
 
 
 def erf(x: Number) -> Number:
-    square = x * x
-    small = x * Number(x.lanes, _fit("erf", x.lanes, smaller(square.high, Constant(1))))
+    square = x.applied() * x.applied()
+    small = x * _leading_fit("erf", x.lanes, smaller(square.high, Constant(1)))
     large = 1 - 2 * _normal_tail(abs(x) * CONSTANTS["sqrt(2)"])
     return where(abs(x) <= 1, small, with_sign(large, x))
 
@@ -285,18 +298,18 @@ class _Quadrant:
         self.limit = Constant(2**13 if lanes.element == "float32" else 2**26)
         n = rint(x.high * Constant(lanes.round(2 / CONSTANTS["pi"])))
         remaining = CONSTANTS["pi"] / 2
-        r = Number(lanes, x.high)
-        for _ in range(3):
-            part = lanes.round(remaining)
+        part = lanes.round(remaining)
+        high = fma(n, Constant(-part), x.high)  # exact: all bits of both terms are multiples of part's last one
+        low = _harmless(x.low)
+        for _ in range(2):
             remaining -= part
-            high = fma(n, Constant(-part), r.high)
-            # n*part as a product and its rest; the first of these differences is exact, and its terms cancel.
+            part = lanes.round(remaining)
             product = n * Constant(part)
-            rest = fma(n, Constant(part), -product)
-            low = ((r.high - high) - product) - rest
-            r = Number(lanes, high, low if r.low is None else r.low + low)
-        given = _harmless(x.low)
-        self.r = Number(lanes, r.high, r.low if given is None or r.low is None else r.low + given)
+            next_high = high - product
+            # What the subtraction and the product rounded away.
+            lost = ((high - next_high) - product) - fma(n, Constant(part), -product)
+            high, low = next_high, lost if low is None else low + lost
+        self.r = Number(lanes, high, low)
         quarter = n - 4 * rint(n * Constant(Fraction(1, 4)))
         self.odd = (absolute_node(quarter) > Constant(_HALF)) & (absolute_node(quarter) < Constant(Fraction(3, 2)))
         self.quarter = quarter
@@ -305,7 +318,9 @@ class _Quadrant:
         r = self.r
         square = r.high * r.high
         cube = r.high * square
-        return r + Number(r.lanes, cube * _fit("sin", r.lanes, square))
+        # The cosine of r passes the rest on.
+        low = None if r.low is None else fma(square * Constant(-_HALF), r.low, r.low)
+        return Number(r.lanes, r.high, low) + Number(r.lanes, cube * _fit("sin", r.lanes, square))
 
     def cosine_of_rest(self) -> Number:
         # 1 - r^2/2 + r^4 c(r^2)
@@ -345,6 +360,7 @@ def _checked(library: Callable[..., Expression], at: _Quadrant, result: Number) 
 
 
 def arctan(x: Number) -> Number:
+    x = x.applied()
     a = abs(x)
     pi = CONSTANTS["pi"]
     large = a > 1
@@ -361,7 +377,7 @@ FUNCTIONS: dict[str, Callable[[Number], Number]] = {
     function.__name__: function
     for function in (
         exp, expm1, exp_residual, sigmoid, softplus, tanh, sech, tanh_softplus, sech_softplus, tanh_shrink, softsign,
-        reciprocal_hypot, algebraic_sigmoid, squareplus, log, log1p, normal_cdf, erf, sin, cos, arctan,
+        reciprocal_hypot, algebraic_sigmoid, half_hypot_sum, log, log1p, normal_cdf, erf, sin, cos, arctan,
     )
 }  # fmt: skip
 FUNCTIONS["absolute"] = abs

@@ -50,6 +50,7 @@ class Lanes:
 
 
 SINGLE = Lanes("single", "float32", 24, compensated=False)
+COMPENSATED = Lanes("compensated", "float32", 24, compensated=True)
 #: float32 results in float64 lanes: approximations good to 2**-40 are correctly rounded but for a few inputs in billions.
 EXACT = Lanes("exact", "float64", 40, compensated=False)
 DOUBLE = Lanes("double", "float64", 53, compensated=True)
@@ -187,22 +188,31 @@ class Number:
 
         return Number(self.lanes, absolute_node(self.high), rest, self.exponent)
 
-    # --- comparisons look at the rounded value: nothing here compares numbers that differ by less -----------------------
+    # --- comparisons ------------------------------------------------------------------------------------------------
 
-    def _compared(self) -> Expression:
-        return self.applied().high
+    def _compared(self, other: Operand) -> tuple[Expression, Expression]:
+        """Return two machine numbers that compare as the two numbers do."""
+        a, b = self.applied(), self._number(other).applied()
+        if self.lanes.compensated and not (a.low is None and b.low is None):
+            # Their rounded values may be equal although they are not.
+            return (a - b).rounded(), _ZERO
+        return a.high, b.high
 
     def __lt__(self, other: Operand) -> Expression:
-        return self._compared() < self._number(other)._compared()
+        a, b = self._compared(other)
+        return a < b
 
     def __le__(self, other: Operand) -> Expression:
-        return self._compared() <= self._number(other)._compared()
+        a, b = self._compared(other)
+        return a <= b
 
     def __gt__(self, other: Operand) -> Expression:
-        return self._compared() > self._number(other)._compared()
+        a, b = self._compared(other)
+        return a > b
 
     def __ge__(self, other: Operand) -> Expression:
-        return self._compared() >= self._number(other)._compared()
+        a, b = self._compared(other)
+        return a >= b
 
 
 def _scaled_rest(factor: Expression, number: Number) -> Rest:

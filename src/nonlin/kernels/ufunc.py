@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, postorder, symbols
-from nonlin.kernels.llvm import INVALID, OVERFLOW, STORAGES, Compiler, Kernel
+from nonlin.formula.expression import Application, Constant, Expression, postorder
+from nonlin.kernels.choice import choose_lanes
+from nonlin.kernels.llvm import STORAGES, Compiler, Kernel, overflow_threshold
 from nonlin.kernels.lowering import constant_value, interpret, lower
 from nonlin.kernels.number import DOUBLE, EXACT, SINGLE, Lanes
 
@@ -40,8 +41,12 @@ class Function:
     """Symbols in the order of the ufunc's operands."""
     typical: Mapping[str, float]
     """A usual value for each operand but x."""
-    exact: bool
+    exact: bool = False
     """Whether float32 results are computed in float64 lanes."""
+    keeps_integers: bool = False
+    """Whether integers stay integers."""
+    never_negative: bool = False
+    """Whether all operands but x are known not to be negative, so that they fit an unsigned dtype."""
     doc: str = ""
 
 
@@ -76,7 +81,7 @@ _INTEGRAL = frozenset(
 
 def _suits_unsigned(function: Function) -> bool:
     # A parameter or a constant may be negative, which an unsigned type cannot hold.
-    return function.operands == ("x",) and not any(
+    return (len(function.operands) == 1 or function.never_negative) and not any(
         isinstance(node, Constant) and node.value < 0 for node in postorder(function.formula)
     )
 
@@ -86,7 +91,7 @@ def _loop_types(function: Function) -> list[str]:
     others = len(function.operands) - 1
     integers = "".join(a + b for a, b in zip(_INTEGERS, _UNSIGNED, strict=True))
     types = []
-    if is_integral(function.formula):
+    if function.keeps_integers:
         kept = integers if _suits_unsigned(function) else _INTEGERS
         types += [c * (others + 2) for c in kept]
     types += [c + "d" * (others + 1) for c in integers]
@@ -104,25 +109,22 @@ def lanes_for(function: Function, output: str) -> Lanes | None:
         return DOUBLE
     if STORAGES[output].is_integer:
         return None
-    return EXACT if function.exact else SINGLE
+    if function.exact:
+        return EXACT
+    names, values = tuple(function.typical), tuple(function.typical.values())
+    return choose_lanes(function.formula, names, values, for_half=output != "float32")
 
 
-@cache
-def _deserved_flags(formula: Expression, names: tuple[str, ...], typical: tuple[float, ...], element: str) -> int:
-    """Return the status bits that the function itself deserves.
-
-    Overflow, if a finite input has an infinite result; invalid, if an infinite one has no limit.
-    """
-    if "x" not in symbols(formula):
-        return 0
-    lanes = SINGLE if element == "float32" else DOUBLE
-    operations = lower(formula, lanes, dict(zip(names, typical, strict=True)))
-    largest = float(np.finfo(element).max)
-    probes = np.array([largest, -largest, np.inf, -np.inf], element)
-    values = {"x": probes, **{n: np.full(4, v) for n, v in zip(names, typical, strict=True)}}
-    results = np.broadcast_to(interpret(operations, element, values), (4,))
-    flags = OVERFLOW if np.isinf(results[:2]).any() else 0
-    return flags | (INVALID if np.isnan(results[2:]).any() else 0)
+def _status(operations: Expression, lanes: Lanes, output: str, typical: Mapping[str, float]) -> tuple[bool, bool]:
+    """Return whether a finite x can overflow the output's dtype, and whether an infinite one can have no limit."""
+    largest = overflow_threshold(output)
+    with np.errstate(over="ignore"):
+        probes = np.array([largest, -largest, np.inf, -np.inf]).astype(lanes.element)
+    # The threshold itself is not finite in the narrow dtypes' own lanes.
+    probes[:2] = np.nextafter(probes[:2], probes.dtype.type(0))
+    values = {"x": probes, **{name: np.full(4, value) for name, value in typical.items()}}
+    results = np.broadcast_to(interpret(operations, lanes.element, values), (4,))
+    return bool((np.abs(results[:2].astype(float)) >= largest).any()), bool(np.isnan(results[2:]).any())
 
 
 def make_kernel(function: Function, types: Sequence[str]) -> Kernel:
@@ -132,9 +134,9 @@ def make_kernel(function: Function, types: Sequence[str]) -> Kernel:
     inputs = tuple(zip(function.operands, storages[:-1], strict=True))
     if lanes is None:
         return Kernel(function.formula, None, inputs, storages[-1])
-    names = tuple(function.typical)
-    flags = _deserved_flags(function.formula, names, tuple(function.typical.values()), lanes.element)
-    return Kernel(lower(function.formula, lanes, function.typical), lanes, inputs, storages[-1], flags)
+    operations = lower(function.formula, lanes, function.typical)
+    status = _status(operations, lanes, storages[-1].name, function.typical)
+    return Kernel(operations, lanes, inputs, storages[-1], *status)
 
 
 @cache

@@ -1,0 +1,348 @@
+"""Measure the error of every activation and derivative, in units of the last place of the exact result.
+
+    python benchmarks/accuracy.py                              # all entries, a few minutes
+    python benchmarks/accuracy.py gelu mish --order 1 --dtype float32 --exhaustive
+    python benchmarks/accuracy.py --peers --json accuracy.json --markdown docs/accuracy.md
+
+float16 and bfloat16: every input. float32: every 4,099th bit pattern and a dense grid, or all 2^32 with ``--exhaustive``.
+float64: random bit patterns. The reference for the narrow dtypes is the float64 result, which is itself measured against
+mpmath on the float64 sample; the worst points of each narrow dtype are measured against mpmath too.
+
+Within 2 of a zero of the function, where its terms cancel, the promise is an absolute error; points there whose absolute error
+is at most 2.5e-7 (float32) or 2 units of 2^-52 (float64) are counted in the column ``near zero`` and not under ``ulp``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from mpmath import mp
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import nonlin as nl
+from nonlin.formula.expression import substitute
+from nonlin.formula.spelling import Reference
+from nonlin.kernels.choice import near_zeros
+
+DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
+#: digits of the significand after the first, smallest normal exponent, largest finite number
+FORMATS = {
+    "float16": (10, -14, 65504.0),
+    "bfloat16": (7, -126, float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)),
+    "float32": (23, -126, float(np.finfo(np.float32).max)),
+    "float64": (52, -1022, float(np.finfo(np.float64).max)),
+}
+NEAR_ZERO_ERROR = {"float16": 0.0, "bfloat16": 0.0, "float32": 2.5e-7, "float64": 2.0**-51}
+PROMISE = {"float16": 0.51, "bfloat16": 0.51, "float32": 2.0, "float64": 2.0}
+Array = Any
+
+
+def entries(names: list[str]) -> dict[str, nl.Activation]:
+    """Return the elementwise entries of one operand by name, with values for parameters that have no default."""
+    found = {}
+    for name in names or list(nl.activations):
+        entry = nl.get(name)
+        if isinstance(entry, nl.Activation) and entry.operands == ("x",):
+            missing = {n: 0.5 if n == "threshold" else -2.0 for n, p in entry.parameters.items() if p.default is None}
+            found[entry.name] = entry.with_(**missing) if missing else entry
+    return found
+
+
+def inputs(dtype: str, *, exhaustive: bool, sample: int, seed: int) -> Iterator[Array]:
+    """Yield blocks of inputs, sorted within each block."""
+    if dtype in ("float16", "bfloat16"):
+        yield _sorted(np.arange(2**16, dtype=np.uint16).view(DTYPES[dtype]))
+    elif dtype == "float64":
+        rng = np.random.default_rng(seed)
+        # Half of the sample uniform over bit patterns with moderate exponents, half over the ordinary range.
+        sign = rng.choice([-1.0, 1.0], sample)
+        spread = sign * np.ldexp(rng.uniform(1, 2, sample), rng.integers(-60, 12, sample))
+        yield _sorted(np.concatenate([spread, rng.uniform(-750, 750, sample // 2), rng.uniform(-12, 12, sample // 2)]))
+    elif exhaustive:
+        block = 2**24
+        for start in range(0, 2**32, block):
+            yield _sorted(np.arange(start, start + block, dtype=np.uint64).astype(np.uint32).view(np.float32))
+    else:
+        strided = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
+        dense = np.concatenate([np.linspace(-20, 20, 400_001), np.linspace(-110, 110, 200_001)]).astype(np.float32)
+        yield _sorted(np.concatenate([strided, dense]))
+
+
+def _sorted(x: Array) -> Array:
+    return np.sort(x[np.isfinite(x.astype(np.float64))])
+
+
+def last_place(y: Array, dtype: str) -> Array:
+    """Return the spacing of a dtype's numbers at exact values held in float64."""
+    digits, smallest, _ = FORMATS[dtype]
+    exponent = np.where(y == 0, smallest, np.frexp(y)[1] - 1)
+    return np.ldexp(1.0, np.maximum(exponent, smallest) - digits)
+
+
+class Worst:
+    """Collects errors over blocks."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+        self.ulp, self.at = 0.0, 0.0
+        self.near_zero = 0.0
+        self.count = self.wrong = 0
+
+    def add(self, x: Array, got: Array, want: Array, error: Array | None = None) -> None:
+        """Count results against exact values; ``error`` gives exact differences where float64 cannot hold them."""
+        largest = FORMATS[self.dtype][2]
+        with np.errstate(all="ignore"):
+            rounded = want.astype(DTYPES[self.dtype]).astype(np.float64)
+            wide = got.astype(np.float64)
+            difference = np.abs(wide - want) if error is None else error
+            same = (wide == rounded) | (np.isnan(wide) & np.isnan(want))
+            ulps = np.where(same & (difference <= last_place(want, self.dtype)), 0, difference / last_place(want, self.dtype))
+            ulps = np.where(same, np.minimum(ulps, 0.5), ulps)
+            ulps = np.where(np.isinf(wide) & (np.abs(want) > largest) & (np.sign(wide) == np.sign(want)), 0, ulps)
+            ulps = np.where(np.isnan(ulps), np.inf, ulps)
+        excused = near_zeros(x.astype(np.float64), want) & (difference <= NEAR_ZERO_ERROR[self.dtype]) & (ulps > 0.5)
+        self.count += len(x)
+        self.wrong += int((~same).sum())
+        if excused.any():
+            self.near_zero = max(self.near_zero, float(difference[excused].max()))
+        counted = np.where(excused, 0, ulps)
+        worst = int(np.argmax(counted))
+        if counted[worst] > self.ulp:
+            self.ulp, self.at = float(counted[worst]), float(x[worst])
+
+    def row(self) -> dict[str, Any]:
+        """Return the figures."""
+        return {
+            "ulp": self.ulp, "at": self.at, "near_zero_error": self.near_zero,
+            "not_correctly_rounded": self.wrong / max(self.count, 1), "inputs": self.count,
+        }  # fmt: skip
+
+
+def exact_value(entry: nl.Activation, order: int, x: float, dtype: str) -> Any:
+    """Return the value in mpmath, with as many digits as it takes for two precisions to agree."""
+    parameters = rounded_parameters(entry, dtype)
+    formula = entry.derivative_formula(order) if order else entry.derivative_formula(0)
+    formula = substitute(formula, {name: nl.formula.Constant(_exact(value)) for name, value in parameters.items()})
+    previous = None
+    for digits in (60, 120, 240, 480, 960):
+        with mp.workdps(digits):
+            value = Reference(mp, {"x": x})(formula)
+            if previous is not None and abs(value - previous) <= abs(value) * mp.mpf(10) ** -30:
+                return value
+            previous = value
+    return previous
+
+
+def _exact(value: float) -> Any:
+    from fractions import Fraction
+
+    return Fraction(value)
+
+
+def rounded_parameters(entry: nl.Activation, dtype: str) -> dict[str, float]:
+    """Return the defaults as a kernel of that dtype sees them."""
+    return {name: float(DTYPES[dtype](p.default)) for name, p in entry.parameters.items()}
+
+
+def measure(entry: nl.Activation, order: int, dtype: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one entry, derivative order and dtype."""
+    parameters = rounded_parameters(entry, dtype)
+    call = entry if order == 0 else lambda x, **p: entry.derivative(x, order=order, **p)
+    worst = Worst(dtype)
+    for x in inputs(dtype, exhaustive=options.exhaustive, sample=options.sample, seed=options.seed):
+        got = call(x, **{n: DTYPES[dtype](v) for n, v in parameters.items()})
+        if dtype == "float64":
+            exact = [exact_value(entry, order, float(v), dtype) for v in x]
+            want = np.array([float(v) for v in exact])
+            difference = [float(abs(mp.mpf(float(g)) - e)) for g, e in zip(got, exact, strict=True)]
+            worst.add(x, got, want, np.array(difference))
+        else:
+            worst.add(x, got, call(x.astype(np.float64), **parameters))
+    row = worst.row()
+    if dtype != "float64" and row["ulp"]:
+        got = float(call(DTYPES[dtype](row["at"]), **{n: DTYPES[dtype](v) for n, v in parameters.items()}))
+        exact = exact_value(entry, order, row["at"], dtype)
+        row["ulp_against_mpmath"] = float(abs(mp.mpf(got) - exact) / last_place(np.float64(float(exact)), dtype))
+    return row
+
+
+# --- peers: what a user would call instead, float32 ------------------------------------------------------------------------
+
+
+def peers() -> dict[str, dict[tuple[str, int], Callable[[Array], Array]]]:
+    """Return the functions of the libraries that are installed, by library and (entry, order)."""
+    found: dict[str, dict[tuple[str, int], Callable[[Array], Array]]] = {}
+    for make in (_torch, _jax, _scipy):
+        try:
+            name, functions = make()
+        except ImportError:
+            continue
+        found[name] = functions
+    return found
+
+
+def _torch() -> tuple[str, dict[tuple[str, int], Callable[[Array], Array]]]:
+    import torch
+    import torch.nn.functional as F
+
+    functions = {
+        "relu": F.relu, "leaky_relu": F.leaky_relu, "relu6": F.relu6, "hard_tanh": F.hardtanh, "elu": F.elu, "celu": F.celu,
+        "selu": F.selu, "softplus": F.softplus, "log_sigmoid": F.logsigmoid, "gelu": F.gelu, "silu": F.silu, "mish": F.mish,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "hard_swish": F.hardswish, "hard_sigmoid": F.hardsigmoid,
+        "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softsign": F.softsign, "tanh_shrink": F.tanhshrink,
+        "hard_shrink": F.hardshrink, "soft_shrink": F.softshrink, "erf": torch.erf, "sin": torch.sin, "arctan": torch.atan,
+    }  # fmt: skip
+
+    def value(f: Any) -> Callable[[Array], Array]:
+        return lambda x: f(torch.from_numpy(x)).numpy()
+
+    def slope(f: Any) -> Callable[[Array], Array]:
+        def call(x: Array) -> Array:
+            t = torch.from_numpy(x).requires_grad_()
+            return torch.autograd.grad(f(t).sum(), t)[0].numpy()
+
+        return call
+
+    return "torch", {(n, o): make(f) for n, f in functions.items() for o, make in ((0, value), (1, slope))}
+
+
+def _jax() -> tuple[str, dict[tuple[str, int], Callable[[Array], Array]]]:
+    import jax
+    import jax.numpy as jnp
+
+    functions = {
+        "relu": jax.nn.relu, "leaky_relu": jax.nn.leaky_relu, "relu6": jax.nn.relu6, "hard_tanh": jax.nn.hard_tanh,
+        "elu": jax.nn.elu, "celu": jax.nn.celu, "selu": jax.nn.selu, "softplus": jax.nn.softplus,
+        "log_sigmoid": jax.nn.log_sigmoid, "gelu": lambda x: jax.nn.gelu(x, approximate=False), "gelu_tanh": jax.nn.gelu,
+        "silu": jax.nn.silu, "mish": jax.nn.mish, "hard_swish": jax.nn.hard_swish, "hard_sigmoid": jax.nn.hard_sigmoid,
+        "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "softsign": jax.nn.soft_sign, "squareplus": jax.nn.squareplus,
+        "sparse_plus": jax.nn.sparse_plus, "sparse_sigmoid": jax.nn.sparse_sigmoid, "sin": jnp.sin, "arctan": jnp.arctan,
+    }  # fmt: skip
+
+    def value(f: Any) -> Callable[[Array], Array]:
+        jitted = jax.jit(f)
+        return lambda x: np.asarray(jitted(x))
+
+    def slope(f: Any) -> Callable[[Array], Array]:
+        jitted = jax.jit(jax.grad(lambda x: f(x).sum()))
+        return lambda x: np.asarray(jitted(x))
+
+    return "jax", {(n, o): make(f) for n, f in functions.items() for o, make in ((0, value), (1, slope))}
+
+
+def _scipy() -> tuple[str, dict[tuple[str, int], Callable[[Array], Array]]]:
+    from scipy import special
+
+    functions = {
+        "sigmoid": special.expit, "log_sigmoid": special.log_expit, "erf": special.erf,
+        "gelu": lambda x: x * special.ndtr(x), "softplus": special.softplus if hasattr(special, "softplus") else None,
+    }  # fmt: skip
+    return "scipy", {(name, 0): f for name, f in functions.items() if f is not None}
+
+
+def measure_peer(entry: nl.Activation, order: int, function: Callable[[Array], Array]) -> dict[str, Any]:
+    """Measure another library's float32 function on the strided sample."""
+    worst = Worst("float32")
+    parameters = rounded_parameters(entry, "float32")
+    for x in inputs("float32", exhaustive=False, sample=0, seed=0):
+        wide = x.astype(np.float64)
+        want = entry(wide, **parameters) if order == 0 else entry.derivative(wide, order=order, **parameters)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            worst.add(x, function(x), want)
+    return worst.row()
+
+
+# --- output ----------------------------------------------------------------------------------------------------------------
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    return f"{row['ulp']:.3f}" if row["ulp"] < 1e4 else f"{row['ulp']:.1e}"
+
+
+def markdown(results: list[dict[str, Any]], libraries: list[str]) -> str:
+    """Return the page of docs/ with all results."""
+    head = ["entry", "order", *DTYPES, "at (float32)", "near a zero (float32)", "not correctly rounded (float32)", *libraries]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for result in results:
+        single = result["dtypes"].get("float32")
+        more = ["", "", ""]
+        if single:
+            near = single["near_zero_error"]
+            more = [f"{single['at']:.6g}", f"{near:.1e}" if near else "", f"{single['not_correctly_rounded']:.1%}"]
+        cells = [_cell(result["dtypes"].get(d)) for d in DTYPES]
+        others = [_cell(result["peers"].get(library)) for library in libraries]
+        lines.append(f"| {' | '.join([result['entry'], str(result['order']), *cells, *more, *others])} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run from the command line; exit with 1 if a promise is broken."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="entries; all by default")
+    parser.add_argument("--order", type=int, nargs="*", default=[0, 1], help="derivative orders (default 0 1)")
+    parser.add_argument("--dtype", nargs="*", default=list(DTYPES), choices=list(DTYPES))
+    parser.add_argument("--exhaustive", action="store_true", help="float32: all 2^32 inputs")
+    parser.add_argument("--exact", action="store_true", help='measure nonlin.precision("exact")')
+    parser.add_argument("--sample", type=int, default=2000, help="size of the float64 sample (default 2000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peers", action="store_true", help="torch, JAX and SciPy in float32 beside ours, where installed")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--markdown", type=Path, help="write a table to this file")
+    options = parser.parse_args()
+    if options.exact:
+        nl.set_precision("exact")
+    others = peers() if options.peers else {}
+    selected = entries(options.names)
+    results, broken = [], []
+    console = Console()
+    table = Table("entry", "order", *options.dtype, "at (float32)", "near zero", "seconds", *others)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("measuring", total=len(selected) * len(options.order))
+        for entry in selected.values():
+            for order in options.order:
+                progress.update(task, description=f"{entry.name} order {order}")
+                start = time.perf_counter()
+                rows = {dtype: measure(entry, order, dtype, options) for dtype in options.dtype}
+                beside = {
+                    library: measure_peer(entry, order, functions[entry.name, order])
+                    for library, functions in others.items()
+                    if (entry.name, order) in functions
+                }
+                results.append({"entry": entry.name, "order": order, "dtypes": rows, "peers": beside})
+                for dtype, row in rows.items():
+                    promise = 0.5001 if options.exact and dtype == "float32" else PROMISE[dtype]
+                    if row["ulp"] > promise:
+                        broken.append(f"{entry.name} order {order} {dtype}: {row['ulp']:.4g} ulp at {row['at']!r}")
+                single = rows.get("float32", {"at": "", "near_zero_error": ""})
+                table.add_row(
+                    entry.name, str(order), *map(_cell, rows.values()), f"{single['at']:.6g}" if single["at"] != "" else "",
+                    f"{single['near_zero_error']:.1e}" if single["near_zero_error"] else "",
+                    f"{time.perf_counter() - start:.1f}", *(_cell(beside.get(library)) for library in others),
+                )  # fmt: skip
+                progress.advance(task)
+    console.print(table)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(markdown(results, list(others)))
+    for line in broken:
+        console.print(f"[red]above the promise:[/red] {line}")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1029 @@
+"""Facts: what can be computed about a function of x from its formula alone.
+
+The formula is cut into pieces where a condition in it switches, so that each piece is one smooth formula without choices. The
+extremes, zeros and turning points of a piece are then roots of its derivatives, and what happens at a cut is a comparison of
+two pieces. Numbers are mpmath's with 50 digits; roots are looked for on a grid that is dense around zero and around the cuts
+and reaches from 1e-6 to 1e6, and between any two turning points. Where a formula has waves, the grid follows these instead:
+a few of them around zero, and one far away that stands for all others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import combinations, pairwise
+from typing import Any, TypeAlias
+
+from nonlin.formula import primitives as p
+from nonlin.formula.calculus import canonical, differentiate
+from nonlin.formula.expression import Application, Expression, Symbol, as_expression, postorder, rebuild, symbols
+from nonlin.formula.spelling import Reference
+
+Real: TypeAlias = Any
+"""An mpmath number: mpmath has no types."""
+
+_DIGITS = 50
+_MANY_DIGITS = 100  # to tell a small number from a rounding error
+_FAR_DIGITS = 650  # at 1e200, (x + sqrt(x^2 + 4))/2 cancels 400 digits
+_MOMENT_DIGITS = 30
+_HIGHEST_ORDER = 6  # a function whose derivatives up to this one are continuous counts as smooth
+
+# --- what the answers are made of ----------------------------------------------------------------------------------------
+
+
+def _short(value: Real) -> str:
+    return f"{float(value):.6g}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An interval of the real line; an infinite end is open."""
+
+    low: Real
+    high: Real
+    low_closed: bool = False
+    high_closed: bool = False
+
+    def __str__(self) -> str:
+        return f"{'(['[self.low_closed]}{_short(self.low)}, {_short(self.high)}{')]'[self.high_closed]}"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where on the real line something holds: at points, and on intervals.
+
+    Attributes
+    ----------
+    points : tuple of mpf
+        With 40 digits: ``mpmath.nstr(point, 30)`` shows more than ``float(point)`` keeps.
+    intervals : tuple of Interval
+    endless : bool
+        Whether there are infinitely many points, of which the ones around zero are listed.
+    """
+
+    points: tuple[Real, ...] = ()
+    intervals: tuple[Interval, ...] = ()
+    endless: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.points or self.intervals or self.endless)
+
+    def __str__(self) -> str:
+        points = sorted(sorted(self.points, key=abs)[:3]) if self.endless else self.points
+        parts = [*map(str, self.intervals), *map(_short, points)] or ["nowhere"]
+        return ", ".join(parts) + (", ... (infinitely many)" if self.endless else "")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A least upper or greatest lower bound.
+
+    Attributes
+    ----------
+    value : mpf
+        With 40 digits; may be infinite.
+    where : Places
+        Where it is attained.
+    approached : tuple of mpf
+        Where it is only approached: infinite ends, and jumps.
+    """
+
+    value: Real
+    where: Places
+    approached: tuple[Real, ...]
+
+    @property
+    def attained(self) -> bool:
+        """Whether the function takes this value anywhere."""
+        return bool(self.where)
+
+    @property
+    def x(self) -> Real:
+        """The place nearest to zero where it is attained, or else approached."""
+        near = [min(max(0, i.low), i.high) for i in self.where.intervals]
+        return min((*self.where.points, *near) or self.approached, key=abs)
+
+    def __str__(self) -> str:
+        where = f"at {self.where}" if self.attained else f"approached at {', '.join(map(_short, self.approached))}"
+        return f"{_short(self.value)} {where}"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The smallest interval with all values of the function."""
+
+    infimum: float
+    supremum: float
+    infimum_attained: bool
+    supremum_attained: bool
+
+    def __str__(self) -> str:
+        return str(Interval(self.infimum, self.supremum, self.infimum_attained, self.supremum_attained))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits at -inf and at +inf; None where there is none."""
+
+    left: float | None
+    right: float | None
+
+    def __str__(self) -> str:
+        left, right = ("none" if limit is None else _short(limit) for limit in (self.left, self.right))
+        return f"{left} at -inf, {right} at inf"
+
+
+@dataclass(frozen=True)
+class Kink:
+    """A point where the function or one of its derivatives jumps.
+
+    Attributes
+    ----------
+    x : mpf
+    order : int
+        Of the lowest derivative that jumps: 0 for the value, 1 for the slope.
+    left, right : mpf
+        Its limits from both sides.
+    """
+
+    x: Real
+    order: int
+    left: Real
+    right: Real
+
+    def __str__(self) -> str:
+        what = ("value", "slope", "second derivative", "third derivative")
+        name = what[self.order] if self.order < len(what) else f"derivative of order {self.order}"
+        return f"{name} jumps from {_short(self.left)} to {_short(self.right)} at {_short(self.x)}"
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------------------
+
+
+class _Arithmetic:
+    """mpmath with a fixed number of digits, and without its trouble with double exponentials.
+
+    mpmath has no overflow: exp(-exp(1e6)) takes as long as a million digits do. An argument beyond 10^1000 is as good as
+    10^1000 here, as long as nothing oscillates.
+    """
+
+    def __init__(self, digits: int) -> None:
+        import mpmath
+
+        self._context = mpmath.mp.clone()
+        self._context.dps = digits
+        self._most = self._context.mpf(10) ** 1000
+
+    def __getattr__(self, name: str) -> Any:
+        plain = getattr(self._context, name)
+        guarded: Any = plain
+        if name in ("exp", "expm1", "cosh", "sech", "tanh", "erf", "erfc"):
+            most = self._most
+            lowest, highest = plain(-most), plain(most)
+
+            def guarded(a: Real) -> Real:
+                return highest if a > most else lowest if a < -most else plain(a)
+
+        elif name in ("sin", "cos"):
+
+            def guarded(a: Real) -> Real:
+                return plain(a) if abs(a) < self._most else self._context.nan
+
+        setattr(self, name, guarded)
+        return guarded
+
+
+@cache
+def _arithmetic(digits: int = _DIGITS) -> _Arithmetic:
+    return _Arithmetic(digits)
+
+
+def _close(a: Real, b: Real) -> bool:
+    return bool(a == b or abs(a - b) <= 1e-40 + 1e-30 * min(abs(a), abs(b)))
+
+
+class _Program:
+    """A formula of x, ready to be evaluated many times: what :class:`Reference` means, without its walk over the nodes.
+
+    Outside the domain of a logarithm or a square root and at a pole the value is NaN.
+    """
+
+    def __init__(self, formula: Expression, digits: int) -> None:
+        self.arithmetic = _arithmetic(digits)
+        self.nodes = sorted(postorder(formula), key=lambda node: bool(symbols(node)))
+        constant = Reference(self.arithmetic, {})
+        self.start = [constant(node) for node in self.nodes if not symbols(node)]
+        index = {node: i for i, node in enumerate(self.nodes)}
+        self.steps = [
+            (_tolerant(node.primitive), [index[a] for a in node.arguments]) if isinstance(node, Application) else None
+            for node in self.nodes[len(self.start) :]
+        ]
+        self.result = index[formula]
+
+    def values(self, x: Real) -> list[Any]:
+        """Return the value of every node."""
+        arithmetic, values = self.arithmetic, list(self.start)
+        x = arithmetic.mpf(x)
+        for step in self.steps:
+            if step is None:
+                values.append(x)
+                continue
+            reference, arguments = step
+            try:
+                value = reference(arithmetic, *[values[a] for a in arguments])
+            except ZeroDivisionError:
+                value = arithmetic.nan
+            values.append(arithmetic.nan if isinstance(value, arithmetic.mpc) else value)
+        return values
+
+    def __call__(self, x: Real) -> Real:
+        return self.values(x)[self.result]
+
+
+def _tolerant(primitive: p.Primitive) -> Callable[..., Any]:
+    """Return the meaning of a primitive; a comparison takes what differs by rounding errors only for equal.
+
+    The tie at a kink decides about the derivative there, and the kink of ``maximum(x/6 + 1/2, 0)`` has no finite expansion.
+    """
+    if not primitive.is_condition or primitive in (p.logical_and, p.logical_or):
+        return primitive.reference
+
+    def compare(mp: Any, a: Real, b: Real) -> bool:
+        return bool(primitive.reference(mp, b if abs(a - b) <= 1e-40 * max(1, abs(b)) else a, b))
+
+    return compare
+
+
+@cache
+def _program(formula: Expression, digits: int = _DIGITS) -> _Program:
+    return _Program(formula, digits)
+
+
+def _evaluate(formula: Expression, x: Real) -> Real:
+    """Return the value at x, or 0 for what is nothing but rounding errors."""
+    value = _program(formula)(x)
+    if abs(value) < 1e-15:
+        better = _program(formula, _MANY_DIGITS)(x)
+        if not abs(value - better) <= 1e-3 * abs(better):
+            return value * 0
+    return value
+
+
+def _root(function: Callable[[Real], Real], low: Real, high: Real) -> Real:
+    """Return the root between two points at which the signs differ."""
+    rising = function(high) > 0
+    for _ in range(20):  # until a secant means something: in a tail one end may be a million digits below the other
+        middle = (low + high) / 2
+        low, high = (low, middle) if (function(middle) > 0) == rising else (middle, high)
+    find = _arithmetic().findroot
+    return find(function, (low, high), solver="anderson", tol=1e-99, maxsteps=300, verify=False)
+
+
+def _roots(points: list[tuple[Real, Real]], function: Callable[[Real], Real]) -> list[Real]:
+    """Return the roots among and between points, each given with its value, where the function does not stay zero."""
+    found: list[Real] = []
+    last: tuple[Real, Real] | None = None
+    zeros: list[Real] = []
+    for x, value in points:
+        if value == 0:
+            zeros.append(x)
+        elif value == value:
+            if last is not None and len(zeros) == 1:
+                found += zeros
+            elif last is not None and (last[1] > 0) != (value > 0):
+                found.append(_root(function, last[0], x))
+            last, zeros = (x, value), []
+    return found
+
+
+@cache
+def _approach(formula: Expression, point: Real, side: int) -> tuple[Real, Real] | None:
+    """Return the limits inferior and superior of a formula on the way to a point, which may be infinite.
+
+    Parameters
+    ----------
+    formula : Expression
+    point : mpf
+    side : int
+        1 if the way leads upwards, -1 if it leads downwards.
+
+    Returns
+    -------
+    tuple of mpf or None
+        They differ where the function oscillates beyond all bounds; None where it oscillates otherwise.
+    """
+    program = _program(formula, _FAR_DIGITS)
+    mp = program.arithmetic
+    rounds = []
+    for magnitude in (50, 100, 200):
+        # Irrational, so that sin(pi*x) does not look like zero.
+        steps = [mp.mpf(10) ** magnitude * mp.sqrt(k) for k in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)]
+        values = [program(side * step if math.isinf(point) else point - side / step) for step in steps]
+        if any(mp.isnan(value) for value in values):
+            return None
+        rounds.append((min(values), max(values)))
+    near = _arithmetic()
+    (low, high), before = rounds[-1], rounds[-2]
+    # Beyond 10^-10000 only a double exponential gets, and there its argument may have been replaced by a constant.
+    if max(abs(low), abs(high)) <= max(1e-5 * max(map(abs, before)), mp.mpf(10) ** -10000):
+        return near.mpf(0), near.mpf(0)
+    if max(abs(high - low), abs(high - before[1]), abs(low - before[0])) <= 1e-15 * abs(low):
+        return near.mpf(low) + 0, near.mpf(low) + 0
+    ends = [_growth([r[i] for r in rounds]) for i in (0, 1)]
+    return None if None in ends else (ends[0], ends[1])
+
+
+def _growth(values: list[Real]) -> Real | None:
+    """Return the infinity that three values on the way to a limit point at, or None."""
+    for sign in (1, -1):
+        first, second, third = (sign * value for value in values)
+        # Logarithms, which grow least, double from one round to the next.
+        if third > 1.5 * second > 0 and second > 1.5 * first:
+            return sign * _arithmetic().inf
+    return None
+
+
+# --- pieces ------------------------------------------------------------------------------------------------------------------
+
+_CHOICES = (p.maximum, p.minimum, p.absolute, p.sign, p.softsign)
+
+
+@cache
+def _with_choices(formula: Expression) -> Expression:
+    """Spell everything that has a kink with ``where``."""
+
+    def change(node: Expression) -> Expression:
+        if isinstance(node, Application) and node.primitive in _CHOICES and node.primitive.definition is not None:
+            return _with_choices(as_expression(node.primitive.definition(*node.arguments)))
+        return node
+
+    return rebuild(formula, change)
+
+
+def _chosen(formula: Expression, x: Real) -> Expression:
+    """Return the formula that holds around x, without choices."""
+    program = _program(formula)
+    truth = dict(zip(program.nodes, program.values(x), strict=True))
+    done: dict[Expression, Expression] = {}
+
+    def choose(node: Expression) -> Expression:
+        if node not in done:
+            if isinstance(node, Application) and node.primitive is p.where:
+                condition, a, b = node.arguments
+                done[node] = choose(a if truth[condition] else b)
+            elif isinstance(node, Application):
+                done[node] = node.primitive(*map(choose, node.arguments))
+            else:
+                done[node] = node
+        return done[node]
+
+    return choose(formula)
+
+
+def _switches(formula: Expression) -> Iterator[Expression]:
+    """Yield expressions whose zeros are the places where a condition switches or the formula is singular; inner ones first."""
+    for node in postorder(formula):
+        if isinstance(node, Application):
+            arguments = node.arguments
+            if node.is_condition and not arguments[0].is_condition:
+                yield arguments[0] - arguments[1]
+            elif node.primitive is p.divide:
+                yield arguments[1]
+            elif node.primitive in (p.sqrt, p.log):
+                yield arguments[0]
+            elif node.primitive is p.log1p:
+                yield 1 + arguments[0]
+
+
+@dataclass(frozen=True)
+class _Waves:
+    """The periods of sines and cosines in a formula; those whose argument is not linear count as waves of period 4."""
+
+    shortest: Real
+    longest: Real
+
+    @property
+    def window(self) -> Real:
+        """How far from zero they are followed."""
+        return 2.25 * self.longest
+
+
+def _waves(formula: Expression) -> _Waves | None:
+    mp = _arithmetic()
+    periods = []
+    for node in postorder(formula):
+        if isinstance(node, Application) and node.primitive in (p.sin, p.cos) and symbols(node):
+            slope = differentiate(node.arguments[0])
+            periods.append(mp.mpf(4) if symbols(slope) else 2 * mp.pi / abs(_program(slope)(0)))
+    return _Waves(min(periods), max(periods)) if periods else None
+
+
+@cache
+def _steps(finest: int, per_decade: int) -> tuple[Real, ...]:
+    """Return numbers from 10^-finest to 10^finest."""
+    count = finest * per_decade
+    return tuple(_arithmetic().mpf(10) ** (j / per_decade) for j in range(-count, count + 1))
+
+
+def _grid(low: Real, high: Real, waves: _Waves | None) -> list[Real]:
+    """Return points inside an interval, dense where functions do what is interesting."""
+    mp = _arithmetic()
+    points = {mp.mpf(0)}
+    points.update(sign * step for step in _steps(6, 16) for sign in (1, -1))
+    if waves is not None:
+        points = {x for x in points if abs(x) < waves.window}
+        spacing = waves.shortest / 48
+        count = min(int(waves.window / spacing), 2000)
+        points.update(spacing * k for k in range(-count, count + 1))
+        far = max(mp.mpf(10) ** 6, 100 * waves.window)
+        points.update(sign * (far + spacing * k) for k in range(min(count, 100)) for sign in (1, -1))
+    if mp.isinf(low) != mp.isinf(high) and low != 0 and high != 0:
+        points.update(low + step if mp.isinf(high) else high - step for step in _steps(6, 6))
+    elif not mp.isinf(low):
+        points.update(low + (high - low) * k / 32 for k in range(1, 32))
+    return sorted(x for x in points if low < x < high)
+
+
+class _Piece:
+    """A formula without choices, and the open interval on which it holds."""
+
+    def __init__(self, formula: Expression, low: Real, high: Real, waves: _Waves | None = None) -> None:
+        self.low = low
+        self.high = high
+        self._grid = _grid(low, high, waves)
+        self._formula = formula
+        self._samples: dict[int, list[tuple[Real, Real]]] = {}
+
+    @property
+    def middle(self) -> Real:
+        """A point inside."""
+        return self._grid[len(self._grid) // 2]
+
+    def derivative(self, order: int) -> Expression:
+        """Return the formula of a derivative."""
+        return differentiate(self._formula, order=order)
+
+    def at(self, x: Real, order: int = 0) -> Real:
+        """Return the value of a derivative at x, which may be an end of the interval."""
+        return _evaluate(self.derivative(order), x)
+
+    def samples(self, order: int) -> list[tuple[Real, Real]]:
+        """Return points in ascending order with the value of a derivative: those of the grid and those where it turns."""
+        if order not in self._samples:
+            constant = not symbols(self.derivative(order))
+            value = self.at(self.middle, order)
+            on_grid = [(x, value if constant else self.at(x, order)) for x in self._grid]
+            if order < 2 and not constant:
+                turns = _roots([(x, self.at(x, order + 1)) for x in self._grid], lambda x: self.at(x, order + 1))
+                on_grid = self._with_turns(on_grid, turns, order)
+            self._samples[order] = on_grid
+        return self._samples[order]
+
+    def _with_turns(self, on_grid: list[tuple[Real, Real]], turns: list[Real], order: int) -> list[tuple[Real, Real]]:
+        known = dict(on_grid)
+        merged = sorted({**{x: self.at(x, order) for x in turns}, **known}.items())
+        for before, (x, value), after in zip(merged, merged[1:], merged[2:], strict=False):
+            # A double root is known to half of its digits only, so its value there is not quite zero.
+            if x not in known and abs(value) <= 1e-40 * max(abs(before[1]), abs(after[1])):
+                known[x] = value * 0
+            else:
+                known[x] = value
+        return sorted(known.items())
+
+    def signs(self, order: int) -> set[int | None]:
+        """Return the signs that a derivative takes."""
+        return {_sign(value) for _, value in self.samples(order)} - {0}
+
+    def constant(self, order: int = 0) -> bool:
+        """Whether a derivative is constant."""
+        return all(value == 0 for _, value in self.samples(order + 1))
+
+    def roots(self, order: int = 0) -> list[Real]:
+        """Return the points inside where a derivative is zero, without staying so."""
+        if self.constant(order):
+            return []
+        slope = self.derivative(order + 1)
+        if not symbols(slope):
+            root = -self.at(_arithmetic().mpf(0), order) / _program(slope)(0)
+            return [root] if self.low < root < self.high else []
+        return _roots(self.samples(order), lambda x: self.at(x, order))
+
+    def slope_falls_to(self, level: float, low: Real, high: Real) -> Real:
+        """Return the point between two others where the absolute slope passes a level."""
+        return _root(lambda x: abs(self.at(x, 1)) - level, low, high)
+
+
+def _pieces(formula: Expression) -> list[_Piece]:
+    """Cut a formula where one of its conditions switches; pieces on which it is not a real number are left out."""
+    mp = _arithmetic()
+    formula = _with_choices(canonical(formula))
+    cuts = [-mp.inf, mp.inf]
+    for switch in _switches(formula):
+        if symbols(switch):
+            waves = _waves(switch)
+            found = []
+            for low, high in pairwise(cuts):
+                gap = _Piece(switch, low, high, waves)
+                found += _Piece(_chosen(switch, gap.middle), low, high, waves).roots()
+            cuts = sorted([*cuts, *(x for x in found if not any(_close(x, cut) for cut in cuts))])
+    waves = _waves(formula)
+    gaps = [_Piece(formula, low, high, waves) for low, high in pairwise(cuts)]
+    return [
+        _Piece(_chosen(formula, gap.middle), gap.low, gap.high, waves)
+        for gap in gaps
+        if not mp.isnan(_program(formula)(gap.middle))
+    ]
+
+
+# --- facts -------------------------------------------------------------------------------------------------------------------
+
+
+class Facts:
+    """Properties of a function of x, computed from its formula when they are asked for. Made by :func:`facts_of`.
+
+    Numbers are floats, correct to the last digits; places (``minimum.x``, ``zeros.points``) and bounds are mpmath numbers
+    with 40 digits, of which ``mpmath.nstr(x, 30)`` shows as many as wanted. Where the formula is not a real number, outside
+    the domain of a logarithm or a square root, it is left out of account.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> print(nl.relu.facts.range, nl.relu.facts.zeros, nl.relu.facts.kinks[0], sep="; ")
+    [0, inf); (-inf, 0]; slope jumps from 0 to 1 at 0
+    >>> nl.gelu.facts.minimum.x
+    mpf('-0.75179152469356446')
+    """
+
+    def __init__(self, formula: Expression) -> None:
+        unknown = symbols(formula) - {"x"}
+        if unknown:
+            raise ValueError(f"facts need a number for {', '.join(sorted(unknown))} in {formula}")
+        self.formula = formula
+
+    # --- values -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def range(self) -> Range:
+        """The smallest interval with all values, closed where the bound is attained."""
+        low, high = self._bounds
+        return Range(float(low.value), float(high.value), low.attained, high.attained)
+
+    @cached_property
+    def minimum(self) -> Bound | None:
+        """The smallest value and where it is taken; None if it is not."""
+        return self._bounds[0] if self._bounds[0].attained else None
+
+    @cached_property
+    def maximum(self) -> Bound | None:
+        """The largest value and where it is taken; None if it is not."""
+        return self._bounds[1] if self._bounds[1].attained else None
+
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether all values lie between two numbers."""
+        return math.isfinite(self.range.infimum) and math.isfinite(self.range.supremum)
+
+    @cached_property
+    def limits(self) -> Limits:
+        """The limits at -inf and inf."""
+        return self._limits(0)
+
+    @cached_property
+    def slope_limits(self) -> Limits:
+        """The limits of the derivative at -inf and inf."""
+        return self._limits(1)
+
+    @cached_property
+    def zeros(self) -> Places:
+        """Where the value is zero."""
+        places: list[Real | _Piece] = [x for x in self._cuts if self._at(x) == 0]
+        for piece in self._pieces:
+            if not piece.constant():
+                places += piece.roots()
+            elif piece.at(piece.middle) == 0:
+                places.append(piece)
+        return self._places(places)
+
+    @cached_property
+    def fixed_points(self) -> Places:
+        """Where the value is x itself."""
+        return facts_of(self.formula - Symbol("x")).zeros
+
+    # --- shape --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def monotone(self) -> str | None:
+        """'increasing' or 'decreasing', 'strictly' so if no two values are equal, 'constant', or None."""
+        signs = {sign for piece in self._pieces for sign in piece.signs(1)}
+        for x, left, right in self._joints(0):
+            signs |= {_sign(self._at(x) - left), _sign(right - self._at(x))} - {0}
+        if not signs:
+            return "constant"
+        if len(signs) > 1:  # of 1, -1 and, where the value is undefined, None
+            return None
+        direction = {1: "increasing", -1: "decreasing"}[signs.pop()]
+        return direction if any(piece.constant() for piece in self._pieces) else f"strictly {direction}"
+
+    @cached_property
+    def convexity(self) -> str | None:
+        """'convex', 'concave', 'linear' if it is both, or None if it is neither."""
+        if not self.continuous:
+            return None
+        signs = {sign for piece in self._pieces for sign in piece.signs(2)}
+        signs |= {_sign(right - left) for _, left, right in self._joints(1)} - {0}
+        if len(signs) > 1:
+            return None
+        return {1: "convex", -1: "concave"}[signs.pop()] if signs else "linear"
+
+    @cached_property
+    def symmetry(self) -> str | None:
+        """'odd' if f(-x) = -f(x), 'even' if f(-x) = f(x), or None."""
+        points = [*self._cuts, *(_arithmetic().mpf(x) / 8 for x in (0, 1, 3, 7, 13, 29, 61, 127, 1001))]
+        pairs = [(self._at(x), self._at(-x)) for x in points]
+        if all(_close(a, b) for a, b in pairs):
+            return "even"
+        return "odd" if all(_close(a, -b) for a, b in pairs) else None
+
+    @cached_property
+    def period(self) -> float | None:
+        """The smallest P with f(x + P) = f(x), or None."""
+        waves = _waves(self.formula)
+        mp = _arithmetic()
+        points = [mp.mpf(x) / 7 for x in (-31, -12, -3, 1, 5, 17, 40)]
+        for fraction in (0.5, 1, 2, 3, 4, 5, 6) if waves is not None else ():
+            period = waves.longest * fraction
+            if all(_close(self._at(x), self._at(x + period)) for x in points):
+                return float(period)
+        return None
+
+    @cached_property
+    def kinks(self) -> tuple[Kink, ...]:
+        """Where the value or a derivative jumps, with the lowest one that does."""
+        found = []
+        for x in self._cuts:
+            for order in range(_HIGHEST_ORDER + 1):
+                joint = next((j for j in self._joints(order) if j[0] == x), None)
+                if joint is None:
+                    break
+                _, left, right = joint
+                if not _close(left, right) or (order == 0 and not _close(left, self._at(x))):
+                    found.append(Kink(_public(x), order, _public(left), _public(right)))
+                    break
+        return tuple(found)
+
+    @cached_property
+    def smoothness(self) -> str:
+        """'discontinuous', 'C0' if the value is continuous, 'C1' if the slope is too, and so on, or 'C-infinity'."""
+        order = min((kink.order for kink in self.kinks), default=None)
+        return "C-infinity" if order is None else f"C{order - 1}" if order else "discontinuous"
+
+    @cached_property
+    def continuous(self) -> bool:
+        """Whether the value jumps nowhere."""
+        return self.smoothness != "discontinuous"
+
+    @cached_property
+    def piecewise_linear(self) -> bool:
+        """Whether the slope is constant between the kinks."""
+        return all(piece.constant(1) for piece in self._pieces)
+
+    # --- slope --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def steepest(self) -> Bound:
+        """The supremum of the absolute slope, and where it is attained or approached."""
+        return self._bounds_of(1, size=True)[1]
+
+    @cached_property
+    def lipschitz(self) -> float:
+        """The Lipschitz constant: the largest absolute slope, inf if there is no largest one or the value jumps."""
+        return float(self.steepest.value) if self.continuous else math.inf
+
+    @cached_property
+    def saturates(self) -> tuple[bool, bool]:
+        """Whether the value levels off towards -inf and towards inf: both it and the slope have a limit, the slope's is 0."""
+        left, right = (
+            value is not None and math.isfinite(value) and slope == 0
+            for value, slope in (
+                (self.limits.left, self.slope_limits.left),
+                (self.limits.right, self.slope_limits.right),
+            )
+        )
+        return left, right
+
+    def saturation(self, level: float = 0.05) -> tuple[float | None, float | None]:
+        """Return where the function is saturated: beyond which x the slope stays small.
+
+        Parameters
+        ----------
+        level : float
+            What is small, as a part of the largest absolute slope; where that is unbounded, of the slope's root mean square
+            under a standard normal.
+
+        Returns
+        -------
+        tuple of float or None
+            It is saturated below the first and above the second number; None for an end without saturation.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> print(*(round(x, 3) for x in nl.tanh.facts.saturation()))
+        -2.178 2.178
+        """
+        steepest = float(self.steepest.value)
+        small = level * (steepest if math.isfinite(steepest) else math.sqrt(self.moment(2, 1)))
+        left, right = (self._outermost(side, small) if self.saturates[side > 0] else None for side in (-1, 1))
+        return left, right
+
+    @cached_property
+    def derivative_from_output(self) -> bool:
+        """Whether the value alone tells the slope: no two points share the value but not the slope."""
+        levels = [(self._at(x), self._at(x, 1)) for x in self._cuts]
+        stretches = []  # with a slope where it is constant: what is steep in the same way may share values
+        for piece in self._pieces:
+            if piece.constant():
+                levels.append((piece.at(piece.middle), 0))
+                continue
+            ends = [self._end(piece, side) for side in (-1, 1)]
+            if None in ends or ends[0][0] != ends[0][1] or ends[1][0] != ends[1][1]:
+                return False
+            slope = piece.at(piece.middle, 1) if piece.constant(1) else None
+            values = [ends[0][0], *(piece.at(x) for x in piece.roots(1)), ends[1][0]]
+            stretches += [(min(pair), max(pair), slope) for pair in pairwise(values)]
+        for (low, high, slope), (low_2, high_2, slope_2) in combinations(stretches, 2):
+            if _below(max(low, low_2), min(high, high_2)) and (slope is None or slope != slope_2):
+                return False
+        for value, level_slope in levels:
+            if any(_below(low, value) and _below(value, high) and slope != level_slope for low, high, slope in stretches):
+                return False
+        return not any(_close(a, b) and not _close(slope, other) for (a, slope), (b, other) in combinations(levels, 2))
+
+    # --- under a standard normal -----------------------------------------------------------------------------------------
+
+    def moment(self, power: int = 2, order: int = 0, scale: float = 1.0) -> float:
+        """Return the mean of a power of the value, or of a derivative, for normal inputs.
+
+        Parameters
+        ----------
+        power : int
+        order : int
+            Of the derivative; 0 for the value. Jumps of a derivative's antiderivative count for nothing.
+        scale : float
+            Standard deviation of the input.
+
+        Returns
+        -------
+        float
+            NaN if the mean does not exist.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> nl.relu.facts.moment(2)
+        0.5
+        """
+        return float(self._moment(power, order, scale))
+
+    @cached_property
+    def mean(self) -> float:
+        """The mean for standard normal inputs."""
+        return self.moment(1)
+
+    @cached_property
+    def second_moment(self) -> float:
+        """The mean square for standard normal inputs."""
+        return self.moment(2)
+
+    @cached_property
+    def variance(self) -> float:
+        """The variance for standard normal inputs."""
+        return float(self._moment(2, 0, 1) - self._moment(1, 0, 1) ** 2)
+
+    @cached_property
+    def gain(self) -> float:
+        """What to multiply weights by so that the mean square of a layer's outputs stays 1: 1/sqrt(second_moment)."""
+        return _inverse_root(self.second_moment)
+
+    @cached_property
+    def centred_gain(self) -> float:
+        """What to multiply weights by so that the variance of a layer's outputs stays 1: 1/sqrt(variance)."""
+        return _inverse_root(self.variance)
+
+    @cached_property
+    def slope_mean(self) -> float:
+        """The mean of the slope for standard normal inputs."""
+        return self.moment(1, 1)
+
+    @cached_property
+    def slope_second_moment(self) -> float:
+        """The mean square of the slope for standard normal inputs: how much of a gradient's square comes through."""
+        return self.moment(2, 1)
+
+    # --- all of them --------------------------------------------------------------------------------------------------
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every fact by its name. Each value prints readably."""
+        names = [name for name, fact in vars(Facts).items() if isinstance(fact, cached_property) and name[0] != "_"]
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        facts = self.as_dict()
+        return "\n".join([f"facts of {self.formula}", *(f"  {name:<22} {_line(fact)}" for name, fact in facts.items())])
+
+    # --- how they are found -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _pieces(self) -> list[_Piece]:
+        return _pieces(self.formula)
+
+    @cached_property
+    def _cuts(self) -> list[Real]:
+        return sorted({end for piece in self._pieces for end in (piece.low, piece.high) if not math.isinf(end)})
+
+    @cached_property
+    def _bounds(self) -> tuple[Bound, Bound]:
+        return self._bounds_of(0)
+
+    def _derivative(self, order: int) -> Expression:
+        """Return the formula of a derivative that holds at kinks too."""
+        return _with_choices(differentiate(self.formula, order=order))
+
+    def _at(self, x: Real, order: int = 0) -> Real:
+        return _evaluate(self._derivative(order), x)
+
+    def _end(self, piece: _Piece, side: int, order: int = 0) -> tuple[Real, Real] | None:
+        """Return the limits inferior and superior at an end of a piece: -1 for the lower, 1 for the upper."""
+        point = piece.high if side > 0 else piece.low
+        if math.isinf(point):
+            return _approach(self._derivative(order), point, side)
+        value = piece.at(point, order)
+        return (value, value) if math.isfinite(value) else _approach(piece.derivative(order), point, side)
+
+    def _moment(self, power: int, order: int, scale: float) -> Real:
+        program = _program(self._derivative(order), _MOMENT_DIGITS)
+        mp = program.arithmetic
+        deviation = mp.mpf(scale)
+
+        def density(z: Real) -> Real:
+            return program(deviation * z) ** power * mp.exp(-z * z / 2) / mp.sqrt(2 * mp.pi)
+
+        cuts = [mp.mpf(x) / deviation for x in self._cuts] if deviation else []
+        for width in (12, 24, 48, 96, 192):
+            points = sorted({mp.mpf(k) for k in range(-width, width + 1, 2)} | {x for x in cuts if abs(x) < width})
+            # Kinks are between the samples: the branch that is taken there may be singular.
+            samples = [abs(density(a + (b - a) * mp.mpf(k) / 8)) for a, b in pairwise(points) for k in (1, 3, 5, 7)]
+            largest = max(samples)
+            if any(map(mp.isnan, samples)) or mp.isinf(largest):
+                return mp.nan
+            if max(samples[0], samples[-1]) <= 1e-25 * largest:
+                total = sum(_integral(density, a, b, 1e-22 * largest) for a, b in pairwise(points))
+                return total if abs(total) > 1e-20 * largest else mp.mpf(0)
+        return mp.nan
+
+    def _joints(self, order: int) -> Iterator[tuple[Real, Real, Real]]:
+        """Yield the points where two pieces meet, with the limits of a derivative from both sides, NaN if there is none."""
+        for left, right in pairwise(self._pieces):
+            if left.high == right.low:
+                ends = self._end(left, 1, order), self._end(right, -1, order)
+                a, b = (math.nan if end is None or end[0] != end[1] else end[0] for end in ends)
+                yield left.high, a, b
+
+    def _limits(self, order: int) -> Limits:
+        mp = _arithmetic()
+        ends = [_approach(self._derivative(order), side * mp.inf, side) for side in (-1, 1)]
+        left, right = (None if end is None or end[0] != end[1] else float(end[0]) for end in ends)
+        return Limits(left, right)
+
+    def _bounds_of(self, order: int, *, size: bool = False) -> tuple[Bound, Bound]:
+        """Return the infimum and the supremum of a derivative or of its absolute value."""
+        attained: list[tuple[Real, Real | _Piece]] = [(self._at(x, order), x) for x in self._cuts]
+        approached: list[tuple[Real, Real]] = []
+        for piece in self._pieces:
+            if piece.constant(order):
+                attained.append((piece.at(piece.middle, order), piece))
+                continue
+            attained += [(piece.at(x, order), x) for x in piece.roots(order + 1)]
+            for side, point in ((-1, piece.low), (1, piece.high)):
+                approached += [(value, point) for value in self._end(piece, side, order) or ()]
+        attained = [(value, place) for value, place in attained if math.isfinite(value)]
+        if size:
+            attained = [(abs(value), place) for value, place in attained]
+            approached = [(abs(value), x) for value, x in approached]
+        values = [value for value, _ in (*attained, *approached)]
+        low, high = (
+            Bound(
+                _public(best),
+                self._places([place for value, place in attained if _close(value, best)]),
+                tuple(_public(x) for x in sorted({x for value, x in approached if _close(value, best)})),
+            )
+            for best in (min(values), max(values))
+        )
+        return low, high
+
+    def _places(self, members: list[Real | _Piece]) -> Places:
+        """Join points and whole pieces; of endless points, those are kept that are among the first waves."""
+        points = sorted({m for m in members if not isinstance(m, _Piece)})
+        intervals: list[Interval] = []
+        for piece in self._pieces:
+            if piece in members:
+                joined = intervals.pop() if intervals and intervals[-1].high == piece.low in points else None
+                low, low_closed = (joined.low, joined.low_closed) if joined else (piece.low, piece.low in points)
+                intervals.append(Interval(low, piece.high, low_closed, piece.high in points))
+        isolated = [x for x in points if not any(i.low <= x <= i.high for i in intervals)]
+        waves = _waves(self.formula)
+        near = [x for x in isolated if waves is None or abs(x) <= waves.window]
+        return Places(
+            tuple(map(_public, near)),
+            tuple(Interval(_public(i.low), _public(i.high), i.low_closed, i.high_closed) for i in intervals),
+            endless=len(near) < len(isolated),
+        )
+
+    def _outermost(self, side: int, small: float) -> float:
+        """Return the outermost point on a side up to which the slope is not small; the other end if it is small everywhere."""
+        for piece in self._pieces[::-side]:
+            ends = [(piece.low, self._end(piece, -1, 1)), (piece.high, self._end(piece, 1, 1))]
+            (low, at_low), (high, at_high) = ((x, None if end is None else end[side > 0]) for x, end in ends)
+            points = [(low, at_low), *piece.samples(1), (high, at_high)][::-side]
+            outer = None
+            for x, slope in points:
+                if slope is not None and abs(slope) > small:
+                    if outer is None or math.isinf(outer):
+                        return float(x)
+                    return float(piece.slope_falls_to(small, *sorted((x, outer))))
+                outer = x
+        return -side * math.inf
+
+
+def _sign(value: Real) -> int | None:
+    return None if math.isnan(value) else int(value > 0) - int(value < 0)
+
+
+def _below(a: Real, b: Real) -> bool:
+    return bool(a < b and not _close(a, b))
+
+
+def _inverse_root(square: float) -> float:
+    return 1 / math.sqrt(square) if square > 0 else math.inf
+
+
+def _integral(function: Callable[[Real], Real], low: Real, high: Real, tolerance: Real, depth: int = 60) -> Real:
+    """Return an integral by Gauss and Legendre's rule, halving the interval until it is right."""
+    quad = _arithmetic(_MOMENT_DIGITS).quad
+    value, error = quad(function, [low, high], method="gauss-legendre", maxdegree=5, error=True)
+    if error <= tolerance or depth == 0:
+        return value
+    middle = (low + high) / 2
+    halves = (low, middle), (middle, high)
+    return sum(_integral(function, a, b, tolerance, depth - 1) for a, b in halves)
+
+
+def _public(value: Real) -> Real:
+    """Return a number that belongs to mpmath's own context, with all its digits."""
+    import mpmath
+
+    return mpmath.mp.make_mpf(value._mpf_)
+
+
+def _line(fact: Any) -> str:
+    if isinstance(fact, tuple):
+        return "; ".join(map(str, fact)) or "none"
+    return "none" if fact is None else str(fact)
+
+
+@cache
+def facts_of(formula: Expression) -> Facts:
+    """Return the facts of a function of x.
+
+    Parameters
+    ----------
+    formula : Expression
+        Its only symbol is x: parameters are substituted.
+
+    Returns
+    -------
+    Facts
+        Each fact is computed when it is asked for the first time.
+
+    Raises
+    ------
+    ImportError
+        If mpmath is not installed.
+    ValueError
+        If the formula has other symbols than x.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, exp
+    >>> from nonlin.formula.facts import facts_of
+    >>> x = Symbol("x")
+    >>> print(facts_of(x * exp(-x)).maximum)
+    0.367879 at 1
+    """
+    try:
+        import mpmath  # noqa: F401
+    except ImportError as error:
+        raise ImportError('facts are computed with mpmath: pip install "nonlin[cli]"') from error
+    return Facts(formula)
