@@ -23,6 +23,7 @@ FLOATS: dict[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
 }
 INTEGERS = [np.dtype(c) for c in "bBhHiIlLqQ"]
+INTEGER_IDS = [f"{dtype}_{dtype.char}" for dtype in INTEGERS]  # two of them may have one name
 ORDERS = (0, 1, 2)
 POINTS = [x for points in GRID.values() for x in points if not math.isnan(x)]
 

@@ -88,6 +88,13 @@ def soft_shrink(x: Any, lambd: Any) -> Any:
     return x - lambd if x > lambd else x + lambd if x < -lambd else 0
 
 
+def rational(x: Any, **parameters: Any) -> Any:
+    above = sum((parameters[f"a{k}"] * x**k for k in range(1, 6)), number(0, x)) + parameters["a0"]
+    below = sum((parameters[f"b{k}"] * x**k for k in range(1, 5)), number(0, x))
+    # Not absolute: where the sum is 0, so would be its curvature.
+    return above / (1 + (-below if below < 0 else below))
+
+
 # The limits
 
 INF = mp.inf
@@ -327,6 +334,12 @@ ORACLE: dict[str, Entry] = {
         beta=1,
     ),
     "gcu": entry(lambda x: x * cos(x), NO_LIMIT),
+    # Its defaults are a fit, so they stand in the catalogue only. No kink where the sum of b_k*x^k keeps its sign, as here.
+    "rational": entry(
+        rational,
+        lambda a5, b4, **_: ((far(a5), -far(a5)), (a5 / abs(b4),) * 2, (0, 0)),
+        required=dict(a0=0.03, a1=0.5, a2=1.65, a3=2.0, a4=0.93, a5=0.15, b1=0.0, b2=4.0, b3=0.0, b4=0.3),
+    ),
 }
 
 

@@ -6,6 +6,17 @@ aliases. Functions to write formulas with are in :mod:`nonlin.formula`; those th
 
 from nonlin.activation import Activation as Activation, Parameter as Parameter, activation as activation
 from nonlin.activation import activations as activations, get as get
+from nonlin.axis import AxisFunction as AxisFunction, along_axis as along_axis
+from nonlin.catalogue.along_axis import (
+    crelu as crelu,
+    entmax15 as entmax15,
+    hardmax as hardmax,
+    log_softmax as log_softmax,
+    maxout as maxout,
+    softmax as softmax,
+    softmin as softmin,
+    sparsemax as sparsemax,
+)
 from nonlin.catalogue.bounded import (
     arctan as arctan,
     dyt as dyt,
@@ -20,6 +31,17 @@ from nonlin.catalogue.bounded import (
     sparse_sigmoid as sparse_sigmoid,
     tanh as tanh,
     tanh_shrink as tanh_shrink,
+)
+from nonlin.catalogue.learnable import rational as rational
+from nonlin.catalogue.pairs import (
+    bilinear as bilinear,
+    geglu as geglu,
+    geglu_tanh as geglu_tanh,
+    glu as glu,
+    reglu as reglu,
+    relu2_glu as relu2_glu,
+    swiglu as swiglu,
+    swiglu_clamped as swiglu_clamped,
 )
 from nonlin.catalogue.periodic import gcu as gcu, sin as sin, snake as snake, snake_beta as snake_beta
 from nonlin.catalogue.rectifiers import (
@@ -68,6 +90,7 @@ from nonlin.catalogue.smooth import (
     squareplus as squareplus,
 )
 from nonlin.dialects import dialect as dialect
+from nonlin.fitting import fit_rational as fit_rational
 from nonlin.formula import (
     FormulaError as FormulaError,
     cos as cos,
@@ -83,6 +106,7 @@ from nonlin.formula import (
     sqrt as sqrt,
     where as where,
 )
+from nonlin.gated import Gated as Gated, gated as gated
 from nonlin.precision import get_precision as get_precision, precision as precision, set_precision as set_precision
 
 

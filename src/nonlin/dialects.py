@@ -157,6 +157,9 @@ class Dialect(Mapping[str, Any]):
             near = difflib.get_close_matches(_plain(str(name)), self._names, 1, 0.6)
             hint = f"; did you mean {self._names[near[0]]}?" if near else ""
             raise _UnknownError(f"{self.name} has no activation {name!r} that is known here{hint}")
+        return self._entry(ours)
+
+    def _entry(self, ours: str) -> Any:
         if ours not in self._made:
             entry, defaults = activations[ours], self.defaults.get(ours)
             self._made[ours] = entry.with_(**defaults) if defaults else entry
@@ -182,6 +185,35 @@ class Dialect(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"<dialect {self.name} of {len(self)} activations: {', '.join(self)}>"
 
+    def spell(self, name: str) -> list[str]:
+        """Return how the framework spells an activation, with its names of parameters and its defaults.
+
+        Parameters
+        ----------
+        name : str
+            Our name.
+
+        Returns
+        -------
+        list of str
+            Empty if the framework is not known to have it.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> nl.dialect("onnx").spell("leaky_relu"), nl.dialect("jax").spell("gelu")
+        (['LeakyRelu(alpha=0.01)'], ['jax.nn.gelu(approximate=False)'])
+        """
+        parameters = getattr(self._entry(name), "parameters", {}) if name in self.calls else {}
+        spelled = []
+        for call in self.calls.get(name, ()):
+            given = [f"{theirs}={value!r}" for theirs, value in call.fixed.items()]
+            for ours, theirs in call.parameters.items():
+                default = parameters[ours].default if ours in parameters else None
+                given.append(theirs if default is None else f"{theirs}={default:.6g}")
+            spelled.append(self.prefix + call.name + (f"({', '.join(given)})" if given else ""))
+        return spelled
+
     def differences(self, name: str | None = None) -> list[Difference]:
         """Return the points at which the framework's value or derivative is not ours, defaults apart.
 
@@ -191,11 +223,11 @@ class Dialect(Mapping[str, Any]):
             Our name of an activation; all of them by default.
         """
         found = []
-        for dialects, order, points, theirs, activations_, backend in _DIFFERENCES:
-            for ours in activations_.split() if self.name in dialects.split() else ():
+        for where, order, points, theirs, names, backend in _DIFFERENCES:
+            for ours in names.split() if self.name in where.split() else ():
                 if ours not in self.calls or name not in (None, ours):
                     continue
-                entry = activations[ours].with_(**self.defaults.get(ours, {}))
+                entry = self._entry(ours)
                 # Where a parameter has no default, any value shows what happens.
                 given = {p: 1.0 for p, parameter in entry.parameters.items() if parameter.default is None}
                 for x in points:
@@ -225,7 +257,7 @@ def _table(*same: str, **spelled: str) -> dict[str, tuple[Call, ...]]:
 
 # Where one function of a framework is several of ours, the first one here has its bare name.
 _KERAS = _table(
-    "relu relu6 selu sigmoid tanh softsign softplus sparse_plus sparse_sigmoid log_sigmoid mish hard_tanh tanh_shrink",
+    "relu relu6 selu sigmoid tanh softsign softplus sparse_plus sparse_sigmoid log_sigmoid hard_tanh tanh_shrink",
     elu="elu(alpha)",
     celu="celu(alpha)",
     leaky_relu="leaky_relu(negative_slope)",
@@ -246,7 +278,7 @@ _DIALECTS = (
     Dialect(
         "torch",
         "PyTorch 2.13",
-        "torch.nn.functional as F, torch.nn as nn",
+        "",
         _table(
             relu="F.relu | nn.ReLU",
             leaky_relu="F.leaky_relu(negative_slope) | nn.LeakyReLU(negative_slope)",
@@ -286,14 +318,14 @@ _DIALECTS = (
     Dialect(
         "keras",
         "Keras 3.15, also the strings that its layers take",
-        "keras.activations",
-        _KERAS | _table(identity="linear", gelu="gelu", gelu_tanh="gelu(approximate=True)"),
+        "keras.activations.",
+        _KERAS | _table("mish", identity="linear", gelu="gelu", gelu_tanh="gelu(approximate=True)"),
         {"leaky_relu": {"negative_slope": 0.2}},
     ),
     Dialect(
         "keras.layers",
         "Keras 3.15",
-        "keras.layers",
+        "keras.layers.",
         _table(
             relu="ReLU",
             leaky_relu="LeakyReLU(negative_slope)",
@@ -306,7 +338,7 @@ _DIALECTS = (
     Dialect(
         "keras.ops",
         "Keras 3.15",
-        "keras.ops",
+        "keras.ops.",
         _KERAS
         | _table("erf sin", abs="abs | absolute", arctan="arctan", gelu_tanh="gelu", gelu="gelu(approximate=False)"),
         {"leaky_relu": {"negative_slope": 0.2}},
@@ -314,7 +346,7 @@ _DIALECTS = (
     Dialect(
         "keras2",
         "Keras 2.15 and tf-keras",
-        "keras",
+        "keras.",
         _table(
             relu="activations.relu | layers.ReLU",
             leaky_relu="layers.LeakyReLU(alpha=negative_slope)",
@@ -339,7 +371,7 @@ _DIALECTS = (
     Dialect(
         "tensorflow",
         "TensorFlow 2.21",
-        "tf",
+        "tf.",
         _table(
             relu="nn.relu",
             relu6="nn.relu6",
@@ -369,7 +401,7 @@ _DIALECTS = (
     Dialect(
         "jax",
         "JAX 0.10, also Flax",
-        "jax.nn",
+        "jax.nn.",
         _table(
             "relu relu6 selu softplus sparse_plus sparse_sigmoid log_sigmoid mish sigmoid hard_sigmoid hard_tanh tanh identity",
             elu="elu(alpha)",
@@ -389,7 +421,7 @@ _DIALECTS = (
     Dialect(
         "onnx",
         "ONNX 1.23, opset 28; values of onnxruntime 1.31",
-        "operators",
+        "",
         _table(
             relu="Relu",
             leaky_relu="LeakyRelu(alpha=negative_slope)",
@@ -421,15 +453,17 @@ _DIALECTS = (
             softmax="Softmax(axis)",
             log_softmax="LogSoftmax(axis)",
             hardmax="Hardmax(axis)",
+            swiglu="SwiGLU",
         ),
         {"hard_sigmoid": {"slope": 0.2}},
     ),
     Dialect(
         "transformers",
         "transformers 5.23, the names in model configurations",
-        "ACT2FN",
+        "",
         _table(
-            "relu relu6 sigmoid tanh silu swish mish quick_gelu laplace leaky_relu prelu xielu",
+            "relu relu6 sigmoid tanh mish quick_gelu laplace leaky_relu prelu xielu",
+            silu="silu | swish",
             gelu="gelu | gelu_python",
             gelu_tanh="gelu_pytorch_tanh | gelu_new | gelu_fast | gelu_python_tanh | gelu_accurate",
             relu_squared="relu2",
@@ -494,15 +528,25 @@ def dialects() -> tuple[Dialect, ...]:
 # Dialects, order of the derivative, points, the framework's number (None: it depends), activations, the backend if not all.
 _DIFFERENCES: tuple[tuple[str, int, tuple[float, ...], float | None, str, str], ...] = (
     # inf - inf and 0 * inf are nan; the limits exist.
-    ("torch jax keras keras.ops onnx", 0, (-inf,), nan, "gelu gelu_tanh silu mish hard_swish", ""),
+    ("torch jax keras keras.ops onnx transformers", 0, (-inf,), nan, "gelu gelu_tanh quick_gelu silu mish hard_swish", ""),
     ("keras2 tensorflow", 0, (-inf,), nan, "gelu gelu_tanh silu swish mish", ""),
-    ("torch jax keras keras.ops keras2 tensorflow", 1, (-inf, inf), nan, "gelu gelu_tanh silu swish mish", ""),
+    (
+        "torch jax keras keras.ops keras2 tensorflow transformers",
+        1,
+        (-inf, inf),
+        nan,
+        "gelu gelu_tanh quick_gelu silu swish mish",
+        "",
+    ),
     ("keras keras.ops", 1, (-inf, inf), nan, "hard_swish", "TensorFlow"),
     ("torch jax keras keras.ops keras2 tensorflow onnx", 0, (-inf, inf), nan, "softsign", ""),
     ("torch jax", 1, (-inf, inf), nan, "softsign", ""),
     ("keras keras.ops", 1, (-inf, inf), nan, "softsign", "torch and JAX"),
     ("jax keras keras.ops", 0, (-inf,), nan, "squareplus", ""),
     ("jax keras keras.ops", 1, (-inf, inf), nan, "squareplus sparse_plus", ""),
+    ("transformers", 1, (-inf,), nan, "sqrt_softplus xielu", ""),
+    ("keras.layers keras2", 0, (-inf,), nan, "prelu", ""),
+    ("keras2", 0, (-inf,), nan, "thresholded_relu", ""),
     # Kinks.
     ("jax", 1, (0.0,), 1.0, "leaky_relu", ""),
     ("keras keras.layers keras.ops", 1, (0.0,), 1.0, "leaky_relu abs", "JAX"),
@@ -518,7 +562,7 @@ _DIFFERENCES: tuple[tuple[str, int, tuple[float, ...], float | None, str, str], 
     ("keras keras.ops", 0, (nan,), 0.0, "hard_shrink soft_shrink", "JAX and TensorFlow"),
     ("keras keras.ops", 0, (nan,), None, "threshold", "JAX and TensorFlow"),
     (
-        "torch jax keras keras.layers keras.ops keras2 tensorflow",
+        "torch jax keras keras.layers keras.ops keras2 tensorflow transformers",
         1,
         (nan,),
         None,
@@ -526,6 +570,8 @@ _DIFFERENCES: tuple[tuple[str, int, tuple[float, ...], float | None, str, str], 
         " sparse_sigmoid identity",
         "",
     ),
+    ("torch transformers", 1, (nan,), None, "elu selu celu hard_swish", ""),
+    ("keras keras.ops", 1, (nan,), None, "hard_swish", "torch"),
     ("keras2 tensorflow", 1, (nan,), None, "elu selu", ""),
-    ("keras keras.layers keras.ops", 1, (nan,), None, "elu selu celu", "TensorFlow"),
+    ("keras keras.layers keras.ops", 1, (nan,), None, "elu selu celu", "torch and TensorFlow"),
 )

@@ -176,14 +176,14 @@ def draw(
     >>> from nonlin.drawing import ASCII, draw
     >>> for line in draw([-2, 0, 2], [0, 0, 2], width=24, height=5, title="relu", alphabet=ASCII):
     ...     print(line.rstrip())
-          relu
-    2.0 +         |       .'
-        |         |     .'
-    1.0 +         |   .'
-        |         | .'
-    0.0 +.........:'--------
-        ++-------+--------++
-         -2      0        2
+       relu
+    2 +          |        .'
+      |          |     ..'
+      |          |    :
+      |          | .''
+    0 +...........'---------
+      ++---------+---------+
+      -2         0         2
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     finite = np.isfinite(x) & np.isfinite(y)

@@ -17,6 +17,7 @@ import nonlin as nl
 from entries import ELEMENTWISE, FLOATS, INTEGERS, ORDERS, POINTS, distinct, over_entries, parameters, typed
 from nonlin.formula import Symbol, canonical, exp, where
 from nonlin.kernels.ufunc import Function, make_ufunc
+from oracle import ulp_error, value
 
 Array = np.ndarray[Any, Any]
 SINGLE, DOUBLE = FLOATS["float32"], FLOATS["float64"]
@@ -27,6 +28,14 @@ SHAPES = ["silu", "relu", "leaky_relu", "hard_tanh"]
 STORED = [*FLOATS.values(), *(np.dtype(t) for t in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64))]
 over_shapes = pytest.mark.parametrize("name", SHAPES)
 over_stored = pytest.mark.parametrize("dtype", STORED, ids=str)
+#: Those whose results have the dtype of the input, so that they can be written over it.
+KEPT = [
+    (name, dtype)
+    for name in SHAPES
+    for dtype in STORED
+    if dtype.kind not in "iu" or name == "relu" or (name != "silu" and dtype.kind == "i")
+]
+over_kept = pytest.mark.parametrize(("name", "dtype"), KEPT, ids=[f"{name}-{dtype}" for name, dtype in KEPT])
 
 
 def whole_parameters(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -265,8 +274,7 @@ def test_every_small_size(name: str, dtype: np.dtype[Any]) -> None:
 
 
 @pytest.mark.parametrize("make", [np.ndarray.copy, lambda x: x[:0].copy(), lambda x: x[::2], lambda x: x[::-1]])
-@over_stored
-@over_shapes
+@over_kept
 def test_nothing_is_written_beyond_the_ends(
     name: str, dtype: np.dtype[Any], make: Callable[[Array], Array]
 ) -> None:
@@ -308,8 +316,7 @@ for dtype in (np.float16, np.float32, np.float64, np.int8):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@over_stored
-@over_shapes
+@over_kept
 def test_in_place(name: str, dtype: np.dtype[Any]) -> None:
     x = numbers(45, dtype)
     given = whole_parameters(name, dtype)
@@ -370,10 +377,9 @@ def test_zero_strides(name: str) -> None:
     assert np.array_equal(nl.activations[name](x), np.full((5, 19), nl.activations[name](-2.0)))
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, np.int32, np.int64])
-@over_shapes
-def test_byte_swapped_arrays(name: str, dtype: type[np.generic]) -> None:
-    x = numbers(45, np.dtype(dtype))
+@pytest.mark.parametrize(("name", "dtype"), [(n, d) for n, d in KEPT if d.itemsize > 1 and d.isbuiltin == 1], ids=str)
+def test_byte_swapped_arrays(name: str, dtype: np.dtype[Any]) -> None:
+    x = numbers(45, dtype)
     swapped = x.astype(x.dtype.newbyteorder())
     given = whole_parameters(name, x.dtype)
     assert np.array_equal(nl.activations[name](swapped, **given), nl.activations[name](x, **given))
@@ -451,7 +457,7 @@ def test_array_ufunc_none_is_refused() -> None:
     class Refuses:
         __array_ufunc__ = None
 
-    with pytest.raises(TypeError, match="does not support ufuncs"):
+    with pytest.raises(TypeError, match="^relu: "):
         nl.relu(Refuses())
 
 
@@ -618,8 +624,11 @@ def test_exact_is_float64_rounded_once(name: str) -> None:
             with nl.precision("exact"):
                 exact = ELEMENTWISE[name].derivative(x, order=order, **given)
             expected = ELEMENTWISE[name].derivative(x.astype(np.float64), order=order, **wide).astype(np.float32)
-            # float64 lanes for float32 need fewer digits than those for float64, so once in many millions a tie differs.
-            assert np.array_equal(exact, expected, equal_nan=True)
+            differs = ~((exact == expected) | (np.isnan(exact) & np.isnan(expected)))
+            # Lanes for float32 carry fewer digits than those for float64: near a tie the two may round apart.
+            wanted = [value(name, float(v), order, **parameters(name, SINGLE)) for v in x[differs]]
+            errors = [ulp_error(y, w, "float32") for y, w in zip(exact[differs], wanted, strict=True)]
+            assert max(errors, default=0.0) <= 0.5001
 
 
 def test_precision_is_fast_by_default_and_leaves_float64_alone() -> None:

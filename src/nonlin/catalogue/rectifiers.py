@@ -52,7 +52,7 @@ def threshold(x, threshold=Parameter(), value=Parameter()):
     return where(x > threshold, x, value)
 
 
-@activation(source="So et al. 2021 (Primer), arXiv:2109.08668", aliases=("relu2",))
+@activation(source="So et al. 2021 (Primer), arXiv:2109.08668", aliases=("relu2", "squared_relu", "sqrelu"))
 def relu_squared(x):
     """The square of ReLU: Primer, Nemotron, BitNet, nanochat."""
     return maximum(x, 0) ** 2

@@ -46,7 +46,7 @@ def mish(x):
     return x * tanh(softplus(x))
 
 
-@activation(source="Howard et al. 2019 (MobileNetV3), arXiv:1905.02244", aliases=("hard_silu",))
+@activation(source="Howard et al. 2019 (MobileNetV3), arXiv:1905.02244", aliases=("hard_silu", "h_swish"))
 def hard_swish(x):
     """Swish with a piecewise linear gate: MobileNetV3."""
     return x * (minimum(maximum(x, -3), 3) + 3) / 6

@@ -99,9 +99,9 @@ def _product(coefficient: Fraction, powers: Powers) -> Expression:
     moving = sorted((item for item in powers.items() if item[0] not in fixed), key=lambda item: _order(item[0]))
     above = [p.power(base, e) for base, e in moving if e > 0]
     below = [p.power(base, -e) for base, e in moving if e < 0]
-    if moving and not fixed and _is_plain_quotient(coefficient):
-        # x/6 is rounded once; x times a rounded 1/6 twice.
-        below.insert(0, Constant(coefficient.denominator))
+    if above and not fixed and _is_plain_quotient(coefficient):
+        # x/6 is rounded once, x times a rounded 1/6 twice.
+        above[0] = above[0] / coefficient.denominator
         coefficient *= coefficient.denominator
     constant = _quotient(
         [p.power(base, e) for base, e in fixed.items() if e > 0],

@@ -45,9 +45,9 @@ class Text(Spelling[tuple[str, int]]):
             (inner, inner_binds), = arguments
             return operator + (inner if inner_binds >= binds else f"({inner})"), binds
         (left, left_binds), (right, right_binds) = arguments
-        # - and / need their right side wrapped at equal precedence; ** binds to the right.
-        left = left if left_binds >= binds and operator != "**" or left_binds > binds else f"({left})"
-        right = right if right_binds > binds or (operator in "+*" and right_binds == binds) else f"({right})"
+        # Python reads equal operators from the left, and powers from the right.
+        left = left if left_binds > binds or (left_binds == binds and operator != "**") else f"({left})"
+        right = right if right_binds > binds else f"({right})"
         space = "" if operator in ("*", "/", "**") else " "
         return f"{left}{space}{operator}{space}{right}", binds
 

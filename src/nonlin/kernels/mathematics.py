@@ -268,7 +268,7 @@ def _normal_tail(a: Number) -> Number:
     # exp(a^2/2) times the tail, times a + 3, is smooth in (a - 3)/(a + 3), which maps [0, inf) to [-1, 1).
     a = a.applied()
     inverse = 1 / (Number(lanes, smaller(Constant(64), a.high), _harmless(a.low)) + _TAIL_CENTRE)
-    t = fma(Constant(-2 * _TAIL_CENTRE), inverse.high, Constant(1))
+    t = (1 - 2 * _TAIL_CENTRE * inverse).rounded()
     return exp(-(a * a) * _HALF) * (inverse * _leading_fit("normal_tail", lanes, t))
 
 
