@@ -216,7 +216,7 @@ class Activation:
             arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
         try:
             return ufunc(*arguments, **keywords)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self._explained(error, arguments) from error
 
     def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -296,7 +296,8 @@ class Activation:
         if "broadcast" in str(error):
             shapes = ", ".join(f"{n} {np.shape(o)}" for n, o in zip(names, operands, strict=False))
             return ValueError(f"{self.name}: operands do not broadcast together: {shapes} ({error})")
-        return type(error)(f"{self.name}: {error}")
+        # Not type(error): NumPy's own classes take more than a sentence.
+        return (ValueError if isinstance(error, ValueError) else TypeError)(f"{self.name}: {error}")
 
     # --- what follows from the formula -------------------------------------------------------------------------------
 

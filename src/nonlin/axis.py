@@ -177,21 +177,27 @@ class AxisFunction:
     # --- what is given ------------------------------------------------------------------------------------------------
 
     def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any], *more: str) -> dict[str, Any]:
-        signature = self.__signature__
-        if more:
-            x, *rest = signature.parameters.values()
-            signature = signature.replace(parameters=[x, *(inspect.Parameter(n, _POSITIONAL) for n in more), *rest])
-        try:
-            bound = signature.bind(*arguments, **keywords)
-        except TypeError as error:
-            raise TypeError(f"{self.name}: {error}; it takes {signature}") from None
-        bound.apply_defaults()
-        given = bound.arguments
+        x, *rest = self.__signature__.parameters.values()
+        takes = (x, *(inspect.Parameter(name, _POSITIONAL) for name in more), *rest)
+        names = [p.name for p in takes if p.kind is _POSITIONAL]
+        given = {p.name: p.default for p in takes if p.default is not p.empty}
+        given.update(zip(names, arguments, strict=False), **keywords)
+        if (
+            len(arguments) > len(names)
+            or given.keys() ^ {p.name for p in takes}
+            or {*names[: len(arguments)]} & keywords.keys()
+        ):
+            signature = inspect.Signature(takes)
+            try:  # Python says what is wrong
+                signature.bind(*arguments, **keywords)
+            except TypeError as error:
+                raise TypeError(f"{self.name}: {error}; it takes {signature}") from None
         if isinstance(given["x"], Expression):
             raise FormulaError(f"{self.name} is a function of a whole row; a formula says what becomes of one element")
         given["axis"] = check_axis(self.name, np.shape(given["x"]), given["axis"])
         for name, parameter in self.parameters.items():
-            self._check(name, parameter, given[name])
+            if given[name] is not parameter.default:
+                self._check(name, parameter, given[name])
         return given
 
     def _check(self, name: str, parameter: Parameter, value: Any) -> None:
@@ -266,8 +272,7 @@ class AxisFunction:
         mask = self._mask(given["where"], x.shape) if "where" in given else None
         covered: Any = self._masked if masked is None else masked
         working = dtype if dtype.kind in "iu" else np.dtype(np.float64)
-        last = np.moveaxis(x, axis, -1)
-        result = np.empty((*last.shape[:-1], width), dtype)
+        result = np.empty((*x.shape[:axis], *x.shape[axis + 1 :], width), dtype)
         if result.size and x.size:
             rows, vectors, masks = (None if a is None else _as_rows(a, axis) for a in (x, v, mask))
             assert rows is not None
@@ -275,9 +280,11 @@ class AxisFunction:
             step = max(1, _BLOCK // max(rows.shape[1], width))
             for block in (slice(start, start + step) for start in range(0, len(rows), step)):
                 part = rows[block].astype(working)
+                if self._sign < 0:
+                    np.negative(part, out=part)
                 hidden = None if masks is None else ~masks[block]
                 if self._masked is not None:
-                    part = _with_finite_peak(self._sign * part, hidden)
+                    part = _with_finite_peak(part, hidden)
                 operands = [part]
                 if vectors is not None:
                     vector = vectors[block].astype(np.float64)
@@ -285,7 +292,7 @@ class AxisFunction:
                 with np.errstate(invalid="ignore"):  # NaN, and a dy that is infinite, make NaN
                     outcome = function(*operands, *values)
                 out[block] = outcome if hidden is None else np.where(hidden, covered, outcome)
-        return np.ascontiguousarray(np.moveaxis(result, -1, axis))
+        return result if axis == x.ndim - 1 else np.ascontiguousarray(np.moveaxis(result, -1, axis))
 
     def __repr__(self) -> str:
         return f"<axis function {self.name}{self.__signature__}>"
@@ -295,7 +302,8 @@ class AxisFunction:
 
 
 def _as_rows(array: Array, axis: int) -> Array:
-    return np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
+    last = array if axis == array.ndim - 1 else np.moveaxis(array, axis, -1)
+    return last.reshape(-1, array.shape[axis])
 
 
 def _with_finite_peak(x: Array, hidden: Array | None) -> Array:

@@ -227,11 +227,11 @@ class Dialect(Mapping[str, Any]):
             for ours in names.split() if self.name in where.split() else ():
                 if ours not in self.calls or name not in (None, ours):
                     continue
-                entry = self._entry(ours)
                 # Where a parameter has no default, any value shows what happens.
-                given = {p: 1.0 for p, parameter in entry.parameters.items() if parameter.default is None}
+                own = {p: 1 if q.default is None else q.default for p, q in activations[ours].parameters.items()}
+                given = own | dict(self.defaults.get(ours, {}))
                 for x in points:
-                    number = float(entry.derivative(x, order=order, **given))
+                    number = float(activations[ours].derivative(x, order=order, **given))
                     found.append(Difference(ours, order, x, number, theirs, backend))
         return found
 

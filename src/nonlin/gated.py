@@ -242,9 +242,9 @@ def gated(
         if made.operands != ("x", "value"):
             given = ", ".join(inspect.signature(function).parameters)
             raise FormulaError(f"{made.name}({given}): a gated pair is a function of a gate and then of value")
-        pair = _gated(made, gate)
-        if {"axis", "gate"} & set(pair.parameters):
+        if {"axis", "gate"} & set(made.parameters):
             raise FormulaError(f"{made.name}: axis and gate say how to split an array; rename the parameter")
+        pair = _gated(made, gate)
         activations.add(pair)
         return pair
 

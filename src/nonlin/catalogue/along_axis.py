@@ -41,20 +41,18 @@ def _peak(x):
     return x.argmax(axis=-1, keepdims=True)
 
 
-def _exponentials(x, temperature):
-    """Return exp((x - max(x))/temperature) and the sum of all but the largest of them, which is 1."""
+def _probabilities(x, temperature):
+    e = _exponential(x, x.max(axis=-1, keepdims=True), temperature)
+    e /= _sum(e)
+    return e
+
+
+def _others(x, temperature):
+    """Return the sum of exp((x - max(x))/temperature) over all entries but the largest, whose share of it is 1."""
     peak = _peak(x)
     e = _exponential(x, _at(x, peak), temperature)
-    largest = _at(e, peak)
-    np.put_along_axis(e, peak, 0, axis=-1)
-    others = _sum(e)
-    np.put_along_axis(e, peak, largest, axis=-1)
-    return e, others
-
-
-def _probabilities(x, temperature):
-    e, others = _exponentials(x, temperature)
-    return e / (1 + others)
+    np.put_along_axis(e, peak, 0 * _at(e, peak), axis=-1)
+    return _sum(e)
 
 
 def _centred(v, weights):
@@ -99,8 +97,7 @@ def _log_softmax_jacobian(x, v, temperature):
 
 def _log_softmax_transposed(x, v, temperature):
     # v - p*sum(v), written so that the largest probability may come close to 1.
-    e, others = _exponentials(x, temperature)
-    p = e / (1 + others)
+    p, others = _probabilities(x, temperature), _others(x, temperature)
     rest = 1 - p
     np.put_along_axis(rest, _peak(x), others / (1 + others), axis=-1)
     return (v * rest - p * (_sum(v) - v)) / temperature
@@ -116,32 +113,33 @@ def _log_softmax_transposed(x, v, temperature):
 def log_softmax(x, temperature=_TEMPERATURE):
     """The logarithm of softmax, also where softmax itself underflows or is close to 1."""
     peak = _at(x, _peak(x))
-    return _log_probability(x, peak, temperature, np.log1p(_exponentials(x, temperature)[1]))
+    return _log_probability(x, peak, temperature, np.log1p(_others(x, temperature)))
 
 
-# Below the largest entry by more than 1, in these units, there is no share: no threshold is lower.
-
-
-def _shifted(x, unit):
+def _below_peak(x, unit):
+    """Return the distances from the largest entry, 0 to -1: thresholds are no lower."""
     return np.maximum((x - _at(x, _peak(x))) / unit, -1)
 
 
-def _largest_first(x):
-    return -np.sort(-x, axis=-1), np.arange(1, x.shape[-1] + 1)
+def _largest_first(z):
+    return -np.sort(-z, axis=-1), np.arange(1, z.shape[-1] + 1)
 
 
-def _support(x, ordered, size):
-    """Return which entries are among so many of the largest, and how many those are."""
-    smallest = _at(ordered, np.maximum(_sum(size) - 1, 0))
-    among = x >= smallest
+def _support(z, ordered, positive):
+    """Return which entries are as large as the last of the ordered ones that are positive, and their number."""
+    last = np.maximum(_sum(positive) - 1, 0)
+    among = z >= _at(ordered, last)
     return among, np.maximum(_sum(among), 1)
 
 
+# Cumulated sums of many entries lose digits. They say well enough which entries are in the support; the threshold that
+# counts comes from its entries anew.
+
+
 def _sparsemax(x, temperature):
-    z = _shifted(x, temperature)
+    z = _below_peak(x, temperature)
     ordered, k = _largest_first(z)
     among, size = _support(z, ordered, 1 + k * ordered > ordered.cumsum(axis=-1))
-    # The threshold once more from its entries: a sum of many is more accurate than the last of cumulated ones.
     threshold = (_sum(np.where(among, z, 0)) - 1) / size
     return np.maximum(z - threshold, 0)
 
@@ -160,7 +158,7 @@ def sparsemax(x, temperature=_TEMPERATURE):
 
 def _root_entmax15(x, temperature):
     """Return the square root of entmax15, with the threshold of the paper's closed form."""
-    z = _shifted(x, 2 * temperature)
+    z = _below_peak(x, 2 * temperature)
     ordered, k = _largest_first(z)
     mean = ordered.cumsum(axis=-1) / k
     spread = (ordered**2).cumsum(axis=-1) - k * mean**2

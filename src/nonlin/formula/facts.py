@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import combinations, pairwise
 from typing import Any, TypeAlias
 
@@ -201,7 +201,7 @@ def _arithmetic(digits: int = _DIGITS) -> _Arithmetic:
 
 
 def _close(a: Real, b: Real) -> bool:
-    return bool(a == b or abs(a - b) <= 1e-40 + 1e-30 * min(abs(a), abs(b)))
+    return bool(a == b or abs(a - b) <= 1e-40 + 1e-30 * min(abs(a), abs(b)) < math.inf)
 
 
 class _Program:
@@ -299,7 +299,7 @@ def _roots(points: list[tuple[Real, Real]], function: Callable[[Real], Real]) ->
 
 
 @cache
-def _approach(formula: Expression, point: Real, side: int) -> tuple[Real, Real] | None:
+def _approach(formula: Expression, point: Real, side: int) -> tuple[Real | None, Real | None]:
     """Return the limits inferior and superior of a formula on the way to a point, which may be infinite.
 
     Parameters
@@ -311,8 +311,8 @@ def _approach(formula: Expression, point: Real, side: int) -> tuple[Real, Real] 
 
     Returns
     -------
-    tuple of mpf or None
-        They differ where the function oscillates beyond all bounds; None where it oscillates otherwise.
+    tuple of mpf
+        They differ where the function oscillates beyond all bounds; one is None where it oscillates otherwise.
     """
     program = _program(formula, _FAR_DIGITS)
     mp = program.arithmetic
@@ -322,24 +322,25 @@ def _approach(formula: Expression, point: Real, side: int) -> tuple[Real, Real] 
         steps = [mp.mpf(10) ** magnitude * mp.sqrt(k) for k in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)]
         values = [program(side * step if math.isinf(point) else point - side / step) for step in steps]
         if any(mp.isnan(value) for value in values):
-            return None
+            return None, None
         rounds.append((min(values), max(values)))
     near = _arithmetic()
-    (low, high), before = rounds[-1], rounds[-2]
-    # Beyond 10^-10000 only a double exponential gets, and there its argument may have been replaced by a constant.
-    if max(abs(low), abs(high)) <= max(1e-5 * max(map(abs, before)), mp.mpf(10) ** -10000):
+    sizes = [max(abs(low), abs(high)) for low, high in rounds]
+    # Logarithms, which change least, double or halve from one round to the next. Beyond 10^-10000 only a double exponential
+    # gets, and there its argument may have been replaced by a constant.
+    if sizes[0] > 1.5 * sizes[1] > 1.5**2 * sizes[2] or sizes[2] < mp.mpf(10) ** -10000:
         return near.mpf(0), near.mpf(0)
+    (low, high), before = rounds[-1], rounds[-2]
     if max(abs(high - low), abs(high - before[1]), abs(low - before[0])) <= 1e-15 * abs(low):
         return near.mpf(low) + 0, near.mpf(low) + 0
     ends = [_growth([r[i] for r in rounds]) for i in (0, 1)]
-    return None if None in ends else (ends[0], ends[1])
+    return ends[0], ends[1]
 
 
 def _growth(values: list[Real]) -> Real | None:
     """Return the infinity that three values on the way to a limit point at, or None."""
     for sign in (1, -1):
         first, second, third = (sign * value for value in values)
-        # Logarithms, which grow least, double from one round to the next.
         if third > 1.5 * second > 0 and second > 1.5 * first:
             return sign * _arithmetic().inf
     return None
@@ -410,6 +411,7 @@ class _Waves:
         return 2.25 * self.longest
 
 
+@cache
 def _waves(formula: Expression) -> _Waves | None:
     mp = _arithmetic()
     periods = []
@@ -420,18 +422,25 @@ def _waves(formula: Expression) -> _Waves | None:
     return _Waves(min(periods), max(periods)) if periods else None
 
 
+def _centres(formula: Expression) -> Iterator[Real]:
+    """Yield the points besides zero around which something happens, to judge by what is written: 20 for tanh(x - 20)."""
+    for node in postorder(formula):
+        if isinstance(node, Application) and node.primitive in (p.add, p.subtract):
+            slope = differentiate(node)
+            if not symbols(slope) and _program(slope)(0) != 0:
+                yield -_program(node)(0) / _program(slope)(0)
+
+
 @cache
-def _steps(finest: int, per_decade: int) -> tuple[Real, ...]:
-    """Return numbers from 10^-finest to 10^finest."""
-    count = finest * per_decade
-    return tuple(_arithmetic().mpf(10) ** (j / per_decade) for j in range(-count, count + 1))
+def _steps(per_decade: int) -> tuple[Real, ...]:
+    """Return numbers from 1e-6 to 1e6."""
+    return tuple(_arithmetic().mpf(10) ** (j / per_decade) for j in range(-6 * per_decade, 6 * per_decade + 1))
 
 
-def _grid(low: Real, high: Real, waves: _Waves | None) -> list[Real]:
-    """Return points inside an interval, dense where functions do what is interesting."""
-    mp = _arithmetic()
-    points = {mp.mpf(0)}
-    points.update(sign * step for step in _steps(6, 16) for sign in (1, -1))
+def _grid(formula: Expression, low: Real, high: Real) -> list[Real]:
+    """Return points inside an interval, dense where the formula does what is interesting."""
+    mp, waves = _arithmetic(), _waves(formula)
+    points = {mp.mpf(0), *(sign * step for step in _steps(16) for sign in (1, -1))}
     if waves is not None:
         points = {x for x in points if abs(x) < waves.window}
         spacing = waves.shortest / 48
@@ -439,9 +448,9 @@ def _grid(low: Real, high: Real, waves: _Waves | None) -> list[Real]:
         points.update(spacing * k for k in range(-count, count + 1))
         far = max(mp.mpf(10) ** 6, 100 * waves.window)
         points.update(sign * (far + spacing * k) for k in range(min(count, 100)) for sign in (1, -1))
-    if mp.isinf(low) != mp.isinf(high) and low != 0 and high != 0:
-        points.update(low + step if mp.isinf(high) else high - step for step in _steps(6, 6))
-    elif not mp.isinf(low):
+    for centre in {low, high, *_centres(formula)} - {0, -mp.inf, mp.inf}:
+        points.update({centre, *(centre + sign * step for step in _steps(8) for sign in (1, -1))})
+    if not mp.isinf(high - low):
         points.update(low + (high - low) * k / 32 for k in range(1, 32))
     return sorted(x for x in points if low < x < high)
 
@@ -449,11 +458,12 @@ def _grid(low: Real, high: Real, waves: _Waves | None) -> list[Real]:
 class _Piece:
     """A formula without choices, and the open interval on which it holds."""
 
-    def __init__(self, formula: Expression, low: Real, high: Real, waves: _Waves | None = None) -> None:
+    def __init__(self, formula: Expression, low: Real, high: Real) -> None:
         self.low = low
         self.high = high
-        self._grid = _grid(low, high, waves)
+        self._grid = _grid(formula, low, high)
         self._formula = formula
+        self._roots: dict[int, list[Real]] = {}
         self._samples: dict[int, list[tuple[Real, Real]]] = {}
 
     @property
@@ -474,23 +484,16 @@ class _Piece:
         if order not in self._samples:
             constant = not symbols(self.derivative(order))
             value = self.at(self.middle, order)
-            on_grid = [(x, value if constant else self.at(x, order)) for x in self._grid]
-            if order < 2 and not constant:
-                turns = _roots([(x, self.at(x, order + 1)) for x in self._grid], lambda x: self.at(x, order + 1))
-                on_grid = self._with_turns(on_grid, turns, order)
-            self._samples[order] = on_grid
+            samples = {x: value if constant else self.at(x, order) for x in self._grid}
+            turns = self.roots(order + 1) if order < 2 and not constant else []
+            samples.update((x, self.at(x, order)) for x in turns)
+            points = sorted(samples)
+            for before, x, after in zip(points, points[1:], points[2:], strict=False):
+                # A double root is known to half of its digits only, so its value there is not quite zero.
+                if x in turns and abs(samples[x]) <= 1e-40 * max(abs(samples[before]), abs(samples[after])):
+                    samples[x] = value * 0
+            self._samples[order] = [(x, samples[x]) for x in points]
         return self._samples[order]
-
-    def _with_turns(self, on_grid: list[tuple[Real, Real]], turns: list[Real], order: int) -> list[tuple[Real, Real]]:
-        known = dict(on_grid)
-        merged = sorted({**{x: self.at(x, order) for x in turns}, **known}.items())
-        for before, (x, value), after in zip(merged, merged[1:], merged[2:], strict=False):
-            # A double root is known to half of its digits only, so its value there is not quite zero.
-            if x not in known and abs(value) <= 1e-40 * max(abs(before[1]), abs(after[1])):
-                known[x] = value * 0
-            else:
-                known[x] = value
-        return sorted(known.items())
 
     def signs(self, order: int) -> set[int | None]:
         """Return the signs that a derivative takes."""
@@ -502,12 +505,17 @@ class _Piece:
 
     def roots(self, order: int = 0) -> list[Real]:
         """Return the points inside where a derivative is zero, without staying so."""
-        if self.constant(order):
-            return []
-        slope = self.derivative(order + 1)
-        if not symbols(slope):
-            root = -self.at(_arithmetic().mpf(0), order) / _program(slope)(0)
-            return [root] if self.low < root < self.high else []
+        if order not in self._roots:
+            self._roots[order] = self._find_roots(order)
+        return self._roots[order]
+
+    def _find_roots(self, order: int) -> list[Real]:
+        if order < 2:
+            slope = self.derivative(order + 1)
+            if not symbols(slope):
+                steepness = _program(slope)(0)
+                root = -self.at(0, order) / steepness if steepness else self.low
+                return [root] if self.low < root < self.high else []
         return _roots(self.samples(order), lambda x: self.at(x, order))
 
     def slope_falls_to(self, level: float, low: Real, high: Real) -> Real:
@@ -519,22 +527,23 @@ def _pieces(formula: Expression) -> list[_Piece]:
     """Cut a formula where one of its conditions switches; pieces on which it is not a real number are left out."""
     mp = _arithmetic()
     formula = _with_choices(canonical(formula))
-    cuts = [-mp.inf, mp.inf]
-    for switch in _switches(formula):
-        if symbols(switch):
-            waves = _waves(switch)
-            found = []
-            for low, high in pairwise(cuts):
-                gap = _Piece(switch, low, high, waves)
-                found += _Piece(_chosen(switch, gap.middle), low, high, waves).roots()
-            cuts = sorted([*cuts, *(x for x in found if not any(_close(x, cut) for cut in cuts))])
-    waves = _waves(formula)
-    gaps = [_Piece(formula, low, high, waves) for low, high in pairwise(cuts)]
-    return [
-        _Piece(_chosen(formula, gap.middle), gap.low, gap.high, waves)
-        for gap in gaps
-        if not mp.isnan(_program(formula)(gap.middle))
-    ]
+    cuts, endless = [-mp.inf, mp.inf], False
+    for switch in filter(symbols, _switches(formula)):
+        gaps = [_Piece(switch, low, high) for low, high in pairwise(cuts)]
+        found = [x for gap in gaps for x in _Piece(_chosen(switch, gap.middle), gap.low, gap.high).roots()]
+        waves = _waves(switch)
+        near = [x for x in found if waves is None or abs(x) <= waves.window]
+        endless = endless or len(near) < len(found)
+        cuts = sorted([*cuts, *(x for x in near if not any(_close(x, cut) for cut in cuts))])
+    pieces = []
+    for gap in [_Piece(formula, low, high) for low, high in pairwise(cuts)]:
+        if not mp.isnan(_program(formula)(gap.middle)):
+            # With endless cuts, of which those around zero are made, the choices stay in the outermost pieces.
+            whole = endless and mp.isinf(gap.high - gap.low)
+            pieces.append(gap if whole else _Piece(_chosen(formula, gap.middle), gap.low, gap.high))
+    if not pieces:
+        raise ValueError(f"{formula} is nowhere a real number")
+    return pieces
 
 
 # --- facts -------------------------------------------------------------------------------------------------------------------
@@ -641,7 +650,9 @@ class Facts:
     def symmetry(self) -> str | None:
         """'odd' if f(-x) = -f(x), 'even' if f(-x) = f(x), or None."""
         points = [*self._cuts, *(_arithmetic().mpf(x) / 8 for x in (0, 1, 3, 7, 13, 29, 61, 127, 1001))]
-        pairs = [(self._at(x), self._at(-x)) for x in points]
+        pairs = [
+            (a, b) for a, b in ((self._at(x), self._at(-x)) for x in points) if not math.isnan(a) or not math.isnan(b)
+        ]
         if all(_close(a, b) for a, b in pairs):
             return "even"
         return "odd" if all(_close(a, -b) for a, b in pairs) else None
@@ -668,7 +679,8 @@ class Facts:
                 if joint is None:
                     break
                 _, left, right = joint
-                if not _close(left, right) or (order == 0 and not _close(left, self._at(x))):
+                continuous = _close(left, right) and (order > 0 or _close(left, self._at(x)))
+                if not continuous or math.isinf(left):
                     found.append(Kink(_public(x), order, _public(left), _public(right)))
                     break
         return tuple(found)
@@ -734,7 +746,9 @@ class Facts:
         -2.178 2.178
         """
         steepest = float(self.steepest.value)
-        small = level * (steepest if math.isfinite(steepest) else math.sqrt(self.moment(2, 1)))
+        small = level * (steepest if math.isfinite(steepest) else math.sqrt(self.slope_second_moment))
+        if math.isnan(small):
+            return None, None
         left, right = (self._outermost(side, small) if self.saturates[side > 0] else None for side in (-1, 1))
         return left, right
 
@@ -747,17 +761,19 @@ class Facts:
             if piece.constant():
                 levels.append((piece.at(piece.middle), 0))
                 continue
-            ends = [self._end(piece, side) for side in (-1, 1)]
-            if None in ends or ends[0][0] != ends[0][1] or ends[1][0] != ends[1][1]:
+            ends = [self._limit(piece, side) for side in (-1, 1)]
+            if None in ends:
                 return False
             slope = piece.at(piece.middle, 1) if piece.constant(1) else None
-            values = [ends[0][0], *(piece.at(x) for x in piece.roots(1)), ends[1][0]]
+            values = [ends[0], *(piece.at(x) for x in piece.roots(1)), ends[1]]
             stretches += [(min(pair), max(pair), slope) for pair in pairwise(values)]
         for (low, high, slope), (low_2, high_2, slope_2) in combinations(stretches, 2):
             if _below(max(low, low_2), min(high, high_2)) and (slope is None or slope != slope_2):
                 return False
         for value, level_slope in levels:
-            if any(_below(low, value) and _below(value, high) and slope != level_slope for low, high, slope in stretches):
+            if any(
+                _below(low, value) and _below(value, high) and slope != level_slope for low, high, slope in stretches
+            ):
                 return False
         return not any(_close(a, b) and not _close(slope, other) for (a, slope), (b, other) in combinations(levels, 2))
 
@@ -800,7 +816,8 @@ class Facts:
     @cached_property
     def variance(self) -> float:
         """The variance for standard normal inputs."""
-        return float(self._moment(2, 0, 1) - self._moment(1, 0, 1) ** 2)
+        square, mean = self._moment(2, 0, 1), self._moment(1, 0, 1)
+        return float(square - mean**2) if square - mean**2 > 1e-25 * square or math.isnan(square) else 0.0
 
     @cached_property
     def gain(self) -> float:
@@ -844,87 +861,76 @@ class Facts:
         return sorted({end for piece in self._pieces for end in (piece.low, piece.high) if not math.isinf(end)})
 
     @cached_property
+    def _window(self) -> Real:
+        """How far from zero places are told one by one."""
+        waves = _waves(self.formula)
+        return math.inf if waves is None else waves.window
+
+    @cached_property
     def _bounds(self) -> tuple[Bound, Bound]:
         return self._bounds_of(0)
 
-    def _derivative(self, order: int) -> Expression:
-        """Return the formula of a derivative that holds at kinks too."""
-        return _with_choices(differentiate(self.formula, order=order))
-
     def _at(self, x: Real, order: int = 0) -> Real:
-        return _evaluate(self._derivative(order), x)
+        """Return the value of a derivative anywhere, at a kink by convention."""
+        return _evaluate(_with_choices(differentiate(self.formula, order=order)), x)
 
-    def _end(self, piece: _Piece, side: int, order: int = 0) -> tuple[Real, Real] | None:
+    def _ends(self, piece: _Piece, side: int, order: int = 0) -> tuple[Real | None, Real | None]:
         """Return the limits inferior and superior at an end of a piece: -1 for the lower, 1 for the upper."""
         point = piece.high if side > 0 else piece.low
-        if math.isinf(point):
-            return _approach(self._derivative(order), point, side)
-        value = piece.at(point, order)
-        return (value, value) if math.isfinite(value) else _approach(piece.derivative(order), point, side)
+        value = _arithmetic().nan if math.isinf(point) else piece.at(point, order)
+        return (value, value) if _arithmetic().isfinite(value) else _approach(piece.derivative(order), point, side)
 
-    def _moment(self, power: int, order: int, scale: float) -> Real:
-        program = _program(self._derivative(order), _MOMENT_DIGITS)
-        mp = program.arithmetic
-        deviation = mp.mpf(scale)
+    def _limit(self, piece: _Piece, side: int, order: int = 0) -> Real | None:
+        low, high = self._ends(piece, side, order)
+        return low if low == high else None
 
-        def density(z: Real) -> Real:
-            return program(deviation * z) ** power * mp.exp(-z * z / 2) / mp.sqrt(2 * mp.pi)
-
-        cuts = [mp.mpf(x) / deviation for x in self._cuts] if deviation else []
-        for width in (12, 24, 48, 96, 192):
-            points = sorted({mp.mpf(k) for k in range(-width, width + 1, 2)} | {x for x in cuts if abs(x) < width})
-            # Kinks are between the samples: the branch that is taken there may be singular.
-            samples = [abs(density(a + (b - a) * mp.mpf(k) / 8)) for a, b in pairwise(points) for k in (1, 3, 5, 7)]
-            largest = max(samples)
-            if any(map(mp.isnan, samples)) or mp.isinf(largest):
-                return mp.nan
-            if max(samples[0], samples[-1]) <= 1e-25 * largest:
-                total = sum(_integral(density, a, b, 1e-22 * largest) for a, b in pairwise(points))
-                return total if abs(total) > 1e-20 * largest else mp.mpf(0)
-        return mp.nan
+    def _limits(self, order: int) -> Limits:
+        ends = ((self._pieces[0], self._pieces[0].low, -1), (self._pieces[-1], self._pieces[-1].high, 1))
+        limits = [self._limit(piece, side, order) if math.isinf(point) else None for piece, point, side in ends]
+        left, right = (None if limit is None else float(limit) for limit in limits)
+        return Limits(left, right)
 
     def _joints(self, order: int) -> Iterator[tuple[Real, Real, Real]]:
         """Yield the points where two pieces meet, with the limits of a derivative from both sides, NaN if there is none."""
         for left, right in pairwise(self._pieces):
             if left.high == right.low:
-                ends = self._end(left, 1, order), self._end(right, -1, order)
-                a, b = (math.nan if end is None or end[0] != end[1] else end[0] for end in ends)
+                limits = self._limit(left, 1, order), self._limit(right, -1, order)
+                a, b = (_arithmetic().nan if limit is None else limit for limit in limits)
                 yield left.high, a, b
 
-    def _limits(self, order: int) -> Limits:
-        mp = _arithmetic()
-        ends = [_approach(self._derivative(order), side * mp.inf, side) for side in (-1, 1)]
-        left, right = (None if end is None or end[0] != end[1] else float(end[0]) for end in ends)
-        return Limits(left, right)
-
     def _bounds_of(self, order: int, *, size: bool = False) -> tuple[Bound, Bound]:
-        """Return the infimum and the supremum of a derivative or of its absolute value."""
-        attained: list[tuple[Real, Real | _Piece]] = [(self._at(x, order), x) for x in self._cuts]
-        approached: list[tuple[Real, Real]] = []
+        """Return the infimum and the supremum of a derivative, or of its size."""
+        taken: list[tuple[Real, Real | _Piece]] = [(self._at(x, order), x) for x in self._cuts]
+        neared: list[tuple[Real, Real]] = []
         for piece in self._pieces:
             if piece.constant(order):
-                attained.append((piece.at(piece.middle, order), piece))
+                taken.append((piece.at(piece.middle, order), piece))
                 continue
-            attained += [(piece.at(x, order), x) for x in piece.roots(order + 1)]
+            values = dict(piece.samples(order))
+            taken += [(values[x], x) for x in piece.roots(order + 1)]
             for side, point in ((-1, piece.low), (1, piece.high)):
-                approached += [(value, point) for value in self._end(piece, side, order) or ()]
-        attained = [(value, place) for value, place in attained if math.isfinite(value)]
+                neared += [(value, point) for value in self._ends(piece, side, order) if value is not None]
+        taken = [(value, place) for value, place in taken if _arithmetic().isfinite(value)]
         if size:
-            attained = [(abs(value), place) for value, place in attained]
-            approached = [(abs(value), x) for value, x in approached]
-        values = [value for value, _ in (*attained, *approached)]
-        low, high = (
-            Bound(
-                _public(best),
-                self._places([place for value, place in attained if _close(value, best)]),
-                tuple(_public(x) for x in sorted({x for value, x in approached if _close(value, best)})),
-            )
-            for best in (min(values), max(values))
-        )
+            taken = [(abs(value), place) for value, place in taken]
+            neared = [(abs(value), point) for value, point in neared]
+        # What is taken far out and not near zero is what waves reach in the end.
+        neared += [(v, _sign(x) * _arithmetic().inf) for v, x in taken if not isinstance(x, _Piece) and self._far(x)]
+        values = [value for value, _ in (*taken, *neared)]
+        low, high = (self._bound(best, taken, neared) for best in (min(values), max(values)))
         return low, high
 
+    def _bound(self, best: Real, taken: list[tuple[Real, Real | _Piece]], neared: list[tuple[Real, Real]]) -> Bound:
+        where = self._places([place for value, place in taken if _close(value, best)])
+        if where.points or where.intervals:
+            return Bound(_public(best), where, ())
+        return Bound(_public(best), Places(), tuple(map(_public, sorted({x for v, x in neared if _close(v, best)}))))
+
+    def _far(self, x: Real) -> bool:
+        return bool(abs(x) > self._window)
+
     def _places(self, members: list[Real | _Piece]) -> Places:
-        """Join points and whole pieces; of endless points, those are kept that are among the first waves."""
+        """Join points and whole pieces."""
         points = sorted({m for m in members if not isinstance(m, _Piece)})
         intervals: list[Interval] = []
         for piece in self._pieces:
@@ -933,28 +939,45 @@ class Facts:
                 low, low_closed = (joined.low, joined.low_closed) if joined else (piece.low, piece.low in points)
                 intervals.append(Interval(low, piece.high, low_closed, piece.high in points))
         isolated = [x for x in points if not any(i.low <= x <= i.high for i in intervals)]
-        waves = _waves(self.formula)
-        near = [x for x in isolated if waves is None or abs(x) <= waves.window]
         return Places(
-            tuple(map(_public, near)),
+            tuple(_public(x) for x in isolated if not self._far(x)),
             tuple(Interval(_public(i.low), _public(i.high), i.low_closed, i.high_closed) for i in intervals),
-            endless=len(near) < len(isolated),
+            endless=any(map(self._far, isolated)),
         )
 
     def _outermost(self, side: int, small: float) -> float:
         """Return the outermost point on a side up to which the slope is not small; the other end if it is small everywhere."""
         for piece in self._pieces[::-side]:
-            ends = [(piece.low, self._end(piece, -1, 1)), (piece.high, self._end(piece, 1, 1))]
-            (low, at_low), (high, at_high) = ((x, None if end is None else end[side > 0]) for x, end in ends)
-            points = [(low, at_low), *piece.samples(1), (high, at_high)][::-side]
-            outer = None
-            for x, slope in points:
+            ends = [(x, self._limit(piece, s, 1)) for x, s in ((piece.low, -1), (piece.high, 1))]
+            outer = side * math.inf
+            for x, slope in [ends[0], *piece.samples(1), ends[1]][::-side]:
                 if slope is not None and abs(slope) > small:
-                    if outer is None or math.isinf(outer):
-                        return float(x)
-                    return float(piece.slope_falls_to(small, *sorted((x, outer))))
+                    # At the end of a piece the slope jumps.
+                    return float(x if math.isinf(outer) else piece.slope_falls_to(small, *sorted((x, outer))))
                 outer = x
         return -side * math.inf
+
+    def _moment(self, power: int, order: int, scale: float) -> Real:
+        mp = _arithmetic(_MOMENT_DIGITS)
+        deviation = abs(mp.mpf(scale))
+        if not deviation:
+            return mp.mpf(self._at(0, order)) ** power
+        ends = [-math.inf, *(end for piece in self._pieces for end in (piece.low, piece.high)), math.inf]
+        if any(a != b for a, b in zip(ends[::2], ends[1::2], strict=True)):
+            return mp.nan  # somewhere the formula is no real number
+        marks = [x / deviation for x in (*self._cuts, *_centres(self.formula))]
+        for width in (12, 24, 48, 96, 192):
+            points = sorted({*map(mp.mpf, range(-width, width + 1, 2)), *(x for x in marks if abs(x) < width)})
+            panels = []
+            for low, high in pairwise(points):
+                x = deviation * (low + high) / 2
+                piece = next(piece for piece in self._pieces if piece.low < x < piece.high)
+                value = _program(piece.derivative(order), _MOMENT_DIGITS)
+                panels.append((partial(_density, value, deviation, power), low, high))
+            sizes = [abs(f(a + (b - a) * mp.mpf(k) / 8)) for f, a, b in panels for k in (1, 3, 5, 7)]
+            if max(sizes[0], sizes[-1]) <= 1e-25 * max(sizes) + 1e-40:
+                return _integral(panels)
+        return mp.nan
 
 
 def _sign(value: Real) -> int | None:
@@ -969,18 +992,33 @@ def _inverse_root(square: float) -> float:
     return 1 / math.sqrt(square) if square else math.inf
 
 
-def _integral(function: Callable[[Real], Real], low: Real, high: Real, tolerance: Real, depth: int = 8) -> Real:
-    """Return an integral, NaN if it does not converge."""
+def _density(function: Callable[[Real], Real], deviation: Real, power: int, z: Real) -> Real:
+    """Return what to integrate over z for the mean of a power of a function of normal inputs."""
     mp = _arithmetic(_MOMENT_DIGITS)
-    value, error = mp.quad(function, [low, high], method="gauss-legendre", maxdegree=5, error=True)
-    if error <= tolerance:
-        return value
-    if depth:
-        middle = (low + high) / 2
-        return sum(_integral(function, a, b, tolerance, depth - 1) for a, b in ((low, middle), (middle, high)))
-    # What is left is a singularity, at an end because that is where formulas are cut.
-    value, error = mp.quad(function, [low, high], maxdegree=7, error=True)
-    return value if error <= 1e5 * tolerance else mp.nan
+    return function(deviation * z) ** power * mp.exp(-z * z / 2) / mp.sqrt(2 * mp.pi)
+
+
+def _integral(panels: list[tuple[Callable[[Real], Real], Real, Real]]) -> Real:
+    """Return the sum of integrals of functions, each between two points; NaN if it does not converge."""
+    mp = _arithmetic(_MOMENT_DIGITS)
+
+    def measure(function: Callable[[Real], Real], low: Real, high: Real, **rule: Any) -> Any:
+        return (function, low, high), *mp.quad(function, [low, high], error=True, **rule)
+
+    gauss = {"method": "gauss-legendre", "maxdegree": 5}
+    parts = [measure(*panel, **gauss) for panel in panels]
+    for round_ in range(9):
+        size = sum(abs(value) for _, value, _ in parts)
+        rough = [panel for panel, _, error in parts if error > 1e-22 * size + 1e-33]
+        if not rough:
+            total = sum(value for _, value, _ in parts)
+            return total * (abs(total) > 1e-20 * size)
+        parts = [part for part in parts if part[0] not in rough]
+        if round_ < 7:
+            parts += [measure(f, *half, **gauss) for f, a, b in rough for half in ((a, (a + b) / 2), ((a + b) / 2, b))]
+        else:  # what is left is a singularity, at an end because formulas are cut there
+            parts += [measure(*panel, maxdegree=7) for panel in rough]
+    return mp.nan
 
 
 def _public(value: Real) -> Real:

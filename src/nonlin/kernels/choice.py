@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nonlin.formula.expression import Expression, symbols
 from nonlin.kernels.lowering import interpret, lower
-from nonlin.kernels.number import COMPENSATED, EXACT, SINGLE, Lanes
+from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, SINGLE, Lanes
 
 Array = npt.NDArray[np.float64]
 
@@ -97,3 +97,15 @@ def choose_lanes(
         if ((ulps <= allowed) | (np.isnan(got) & np.isnan(exact))).all():
             return lanes
     return EXACT
+
+
+@cache
+def choose_exact_lanes(formula: Expression, names: tuple[str, ...], typical: tuple[float, ...]) -> Lanes:
+    """Choose float64 lanes for a float32 loop: next to a zero, where terms cancel, only compensated ones are right enough."""
+    if "x" not in symbols(formula):
+        return EXACT
+    x = _float32_sample()
+    parameters = dict(zip(names, typical, strict=True))
+    values = {"x": x, **{n: np.full(x.shape, v) for n, v in parameters.items()}}
+    results = np.broadcast_to(interpret(lower(formula, EXACT, parameters), "float64", values), x.shape)
+    return DOUBLE if near_zeros(x, results).any() else EXACT

@@ -6,6 +6,7 @@ The text of the intermediate representation is written directly; llvmlite only p
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -492,7 +493,7 @@ def _save_flags(code: _Code, target: Target) -> str:
         flags = code.emit("alloca i32, align 4")
         code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {flags})")
         return flags
-    return code.emit('call i64 asm volatile "mrs $0, fpsr", "=r"()') if target.is_arm64 else ""
+    return code.emit('call i64 asm sideeffect "mrs $0, fpsr", "=r"()') if target.is_arm64 else ""
 
 
 def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
@@ -500,7 +501,7 @@ def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
         code.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {flags})")
         return {"declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)"}
     if target.is_arm64:
-        code.do(f'call void asm volatile "msr fpsr, $0", "r"(i64 {flags})')
+        code.do(f'call void asm sideeffect "msr fpsr, $0", "r"(i64 {flags})')
     return set()
 
 
@@ -579,7 +580,8 @@ class Compiler:
     Parameters
     ----------
     target : Target, optional
-        The processor; by default the one this runs on.
+        The processor; by default the one this runs on, or the one that the environment variable NONLIN_CPU names in LLVM's
+        terms, for example ``x86-64-v3``.
     """
 
     def __init__(self, target: Target | None = None) -> None:
@@ -588,12 +590,15 @@ class Compiler:
         self._binding = binding
         binding.initialize_native_target()
         binding.initialize_native_asmprinter()
-        if target is None:
+        cpu = os.environ.get("NONLIN_CPU")
+        if target is None and cpu:
+            target = Target(binding.get_process_triple(), cpu)
+        elif target is None:
             features = binding.get_host_cpu_features()
             # 512-bit registers where they are: LLVM avoids them by default for code that uses them only now and then.
             features["prefer-256-bit"] = False
             target = Target(binding.get_process_triple(), binding.get_host_cpu_name(), features.flatten())
-        else:
+        else:  # for another kind of processor
             binding.initialize_all_targets()
             binding.initialize_all_asmprinters()
         self.target = target

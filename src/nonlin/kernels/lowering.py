@@ -79,6 +79,8 @@ class _Lowering(Spelling[_Spelled]):
 
     def __init__(self, lanes: Lanes) -> None:
         self.lanes = lanes
+        self.zero_has_won = False
+        """Whether some product is 0 at a parameter of 0, even if x is NaN."""
         self.table = {
             "add": lambda a, b: a + b,
             "subtract": lambda a, b: a - b,
@@ -115,7 +117,10 @@ class _Lowering(Spelling[_Spelled]):
         if primitive is p.multiply and is_application(node.arguments[1], "integer_power"):
             # c*x^n as ((c*x)*x)...: x^n alone may overflow where the product does not, and 0*inf is no number.
             base, power = node.arguments[1].arguments
-            return _integer_power(self._number(base), int(power.value), arguments[0])  # type: ignore[attr-defined]
+            product = _integer_power(self._number(base), int(power.value), arguments[0])  # type: ignore[attr-defined]
+            return self._zero_wins(product, arguments, node)
+        if primitive is p.multiply:
+            return self._zero_wins(arguments[0] * arguments[1], arguments, node)
         if primitive is p.maximum or primitive is p.minimum:
             return _extreme(primitive is p.maximum, *arguments)
         if primitive is p.where:
@@ -125,6 +130,14 @@ class _Lowering(Spelling[_Spelled]):
             if is_application(condition, "less") and condition.arguments == (a, b):
                 return _extreme(False, *arguments[1:])
         return super().application(primitive, arguments, node)
+
+    def _zero_wins(self, product: Number, factors: tuple[Number, Number], node: Application) -> Number:
+        """A parameter of 0 makes a product 0 whatever x is, as the limit at infinity has it."""
+        for factor, other, of in zip(node.arguments, node.arguments[::-1], factors, strict=True):
+            if symbols(factor) and "x" not in symbols(factor) and "x" in symbols(other):
+                self.zero_has_won = True
+                return where(p.absolute(of.high) > 0, product, of)
+        return product
 
     def _number(self, node: Expression) -> Number:
         number = self(node)
@@ -153,6 +166,9 @@ def _extreme(largest: bool, a: Number, b: Number) -> Number:
     # The processor's maximum returns its second operand if one is NaN: that must not be the constant of maximum(x, 0).
     if isinstance(b.high, Constant):
         a, b = b, a
+    if a.lanes.compensated and b.low is not None:
+        # At equal rounded values the one that is known exactly, or a clipped number could overshoot by its rest.
+        return where(a >= b if largest else a <= b, a, b)
     return where(a > b if largest else a < b, a, b)
 
 
@@ -213,14 +229,16 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
         A typical value for every other symbol: where the plain operations give NaN at an infinite x although the function
         has a limit, that is seen with these.
     """
-    number = _Lowering(lanes)(formula)
+    lowering = _Lowering(lanes)
+    number = lowering(formula)
     assert isinstance(number, Number)
     operations = number.rounded()
     if not lanes.compensated:
         operations = _contract(operations)
     if "x" not in symbols(operations):
         return _keep_nan(operations)
-    return _mend_special_values(operations, lanes, parameters)
+    operations = _mend_special_values(operations, lanes, parameters)
+    return _keep_nan(operations) if lowering.zero_has_won else operations
 
 
 def _contract(operations: Expression) -> Expression:
@@ -286,6 +304,6 @@ def _apparent_limit(values: Any) -> float | None:
     """Return what a function tends to, seen from its values at the largest numbers; None if they do not agree."""
     if np.isnan(values).any():
         return None
-    if (np.abs(values) > 1e30).all():
+    if (np.abs(values) > 1e25).all():
         return float(np.inf * np.sign(values[0])) if (np.sign(values) == np.sign(values[0])).all() else None
-    return float(values[0]) if np.allclose(values, values[0], rtol=1e-5, atol=1e-30) else None
+    return float(values[0]) if np.allclose(values, values[0], rtol=1e-5, atol=1e-25) else None

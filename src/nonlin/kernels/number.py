@@ -188,31 +188,22 @@ class Number:
 
         return Number(self.lanes, absolute_node(self.high), rest, self.exponent)
 
-    # --- comparisons ------------------------------------------------------------------------------------------------
+    # --- comparisons look at the rounded value, so that slope*x + 1/2 is 0 at -3 for the slope nearest to 1/6 -------------
 
-    def _compared(self, other: Operand) -> tuple[Expression, Expression]:
-        """Return two machine numbers that compare as the two numbers do."""
-        a, b = self.applied(), self._number(other).applied()
-        if self.lanes.compensated and not (a.low is None and b.low is None):
-            # Their rounded values may be equal although they are not.
-            return (a - b).rounded(), _ZERO
-        return a.high, b.high
+    def _compared(self) -> Expression:
+        return self.applied().high
 
     def __lt__(self, other: Operand) -> Expression:
-        a, b = self._compared(other)
-        return a < b
+        return self._compared() < self._number(other)._compared()
 
     def __le__(self, other: Operand) -> Expression:
-        a, b = self._compared(other)
-        return a <= b
+        return self._compared() <= self._number(other)._compared()
 
     def __gt__(self, other: Operand) -> Expression:
-        a, b = self._compared(other)
-        return a > b
+        return self._compared() > self._number(other)._compared()
 
     def __ge__(self, other: Operand) -> Expression:
-        a, b = self._compared(other)
-        return a >= b
+        return self._compared() >= self._number(other)._compared()
 
 
 def _scaled_rest(factor: Expression, number: Number) -> Rest:

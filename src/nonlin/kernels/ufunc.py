@@ -18,7 +18,7 @@ import numpy as np
 
 from nonlin.formula import primitives as p
 from nonlin.formula.expression import Application, Constant, Expression, postorder
-from nonlin.kernels.choice import choose_lanes
+from nonlin.kernels.choice import choose_exact_lanes, choose_lanes
 from nonlin.kernels.llvm import STORAGES, Compiler, Kernel, overflow_threshold
 from nonlin.kernels.lowering import constant_value, interpret, lower
 from nonlin.kernels.number import DOUBLE, EXACT, SINGLE, Lanes
@@ -80,9 +80,15 @@ _INTEGRAL = frozenset(
 
 
 def _suits_unsigned(function: Function) -> bool:
-    # A parameter or a constant may be negative, which an unsigned type cannot hold.
-    return (len(function.operands) == 1 or function.never_negative) and not any(
-        isinstance(node, Constant) and node.value < 0 for node in postorder(function.formula)
+    # What an unsigned type cannot hold: a negative constant, the negative of a parameter, a parameter that is negative.
+    nodes = list(postorder(function.formula))
+    if any(isinstance(node, Constant) and node.value < 0 for node in nodes):
+        return False
+    if len(function.operands) == 1:
+        return True
+    differences = {p.negative, p.subtract}
+    return function.never_negative and not any(
+        isinstance(node, Application) and node.primitive in differences for node in nodes
     )
 
 
@@ -109,9 +115,9 @@ def lanes_for(function: Function, output: str) -> Lanes | None:
         return DOUBLE
     if STORAGES[output].is_integer:
         return None
-    if function.exact:
-        return EXACT
     names, values = tuple(function.typical), tuple(function.typical.values())
+    if function.exact:
+        return choose_exact_lanes(function.formula, names, values)
     return choose_lanes(function.formula, names, values, for_half=output != "float32")
 
 

@@ -1,0 +1,456 @@
+"""The command line: ``nonlin list`` and ``nonlin show``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.text import Text
+except ImportError as error:  # the cli extra
+    raise SystemExit(f"nonlin: the command line needs {error.name}, which is missing: pip install rich typer") from None
+
+import numpy as np
+
+import nonlin
+from nonlin.activation import Activation, Parameter, activations
+from nonlin.dialects import Dialect, dialects
+from nonlin.drawing import ASCII, BRAILLE, Floats, beside, draw, sample
+
+app = typer.Typer(
+    name="nonlin",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without Unicode shows ? and goes on
+    app(prog_name="nonlin")
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    """End with one sentence."""
+    typer.echo(f"nonlin: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def _console(*, plain: bool = False) -> Console:
+    return Console(highlight=False, markup=False, emoji=False, color_system=None if plain else "auto")
+
+
+def _print_rows(console: Console, rows: Iterable[tuple[str, str]], style: str) -> None:
+    """Print labels and texts, which are wrapped where they are read on a terminal."""
+    rows = list(rows)
+    indent = 4 + max(len(label) for label, _ in rows)
+    for label, text in rows:
+        wrapped = textwrap.wrap(text, max(console.width - indent, 20), break_on_hyphens=False) or [""]
+        line = Text("  ").append(label, style).append(" " * (indent - 2 - len(label)))
+        line.append(f"\n{'':{indent}}".join(wrapped) if console.is_terminal else text)
+        line.rstrip()
+        console.print(line, soft_wrap=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nonlin {nonlin.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Activation functions: which there are, and what they are like.
+
+    \b
+    Examples:
+      nonlin list smooth              activations with "smooth" in name or description
+      nonlin show gelu                formula, derivative, facts, a drawing
+      nonlin show COMMAND --help      more about a command
+    """
+
+
+# --- nonlin list -------------------------------------------------------------------------------------------------------------
+
+
+@app.command("list")
+def list_(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Only those with all of these words in name, aliases or description.")
+    ] = None,
+    family: Annotated[str | None, typer.Option(help="Only those of a family.", metavar="FAMILY")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the activations by family, or search them.
+
+    \b
+    Examples:
+      nonlin list
+      nonlin list swish
+      nonlin list --family periodic
+      nonlin list tanh --json
+    """
+    families = list(dict.fromkeys(entry.family for entry in activations.values()))
+    if family is not None and _key(family) not in map(_key, families):
+        _fail(f"there is no family {family!r}: the families are {', '.join(families)}")
+    found = [
+        entry
+        for entry in activations.values()
+        if (family is None or _key(entry.family) == _key(family)) and _has(entry, words or ())
+    ]
+    if as_json:
+        typer.echo(json.dumps([_summary(entry) for entry in found], indent=2))
+    elif not found:
+        _fail(f"no activation has {' and '.join(map(repr, words or ()))} in its name, aliases or description", 1)
+    else:
+        _print_list(found, families)
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+def _has(entry: Any, words: Iterable[str]) -> bool:
+    names = " ".join([entry.name, *entry.aliases])
+    text = f"{names} {names.replace('_', '')} {entry.summary}".lower()
+    return all(word.lower() in text for word in words)
+
+
+def _summary(entry: Any) -> dict[str, Any]:
+    return {"name": entry.name, "family": entry.family, "aliases": list(entry.aliases), "summary": entry.summary}
+
+
+def _print_list(entries: list[Any], families: list[str]) -> None:
+    console = _console()
+    width = max(len(entry.name) for entry in entries)
+    for number, family in enumerate(f for f in families if any(entry.family == f for entry in entries)):
+        doc = getattr(sys.modules.get(f"nonlin.catalogue.{family}"), "__doc__", None) or ""
+        about = doc.partition("\n")[0].rpartition(": ")[2]
+        console.print(Text("\n" if number else "").append(family, "bold").append(f"  {about}", "dim"), soft_wrap=True)
+        _print_rows(console, [(f"{e.name:<{width}}", e.summary) for e in entries if e.family == family], "cyan")
+
+
+# --- nonlin show -------------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Its name, an alias, or a framework's name for it.", metavar="NAME")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Give a parameter a value; may be repeated.", metavar="NAME=VALUE")
+    ] = None,
+    order: Annotated[
+        int | None, typer.Option(help="Derivatives up to this order, written and drawn.", min=0, max=6, show_default="2, 1 drawn")
+    ] = None,
+    between: Annotated[
+        tuple[float, float] | None, typer.Option("--range", help="Where to draw.", metavar="LOW HIGH", show_default="by its shape")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the drawing to this file instead (needs matplotlib).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Draw in ASCII, without colours.")] = False,
+) -> None:
+    """Show an activation: formula, derivatives, parameters, what frameworks say, facts, a drawing.
+
+    \b
+    Examples:
+      nonlin show gelu
+      nonlin show nn.ELU --set alpha=2 --order 3
+      nonlin show softcap --range -100 100
+      nonlin show gelu --png gelu.png
+      nonlin show gelu --json
+    """
+    entry = _entry(name, settings or ())
+    if as_json:
+        typer.echo(json.dumps(_record(entry, 2 if order is None else order), indent=2, allow_nan=False))
+        return
+    console = _console(plain=plain)
+    curves = _curves(entry, 1 if order is None else order, between)
+    if png is not None:
+        if not curves:
+            _fail(_why_no_drawing(entry))
+        _write_png(png, curves)
+    _print_words(console, entry, 2 if order is None else order)
+    if png is not None:
+        console.print(f"\ndrawing written to {png}")
+    elif curves:
+        unicode = not plain and console.encoding.lower().startswith("utf")
+        _print_drawing(console, curves, BRAILLE if unicode else ASCII)
+    else:
+        console.print(f"\n{_why_no_drawing(entry)}", style="dim")
+
+
+def _entry(name: str, settings: Iterable[str]) -> Any:
+    """Return an activation with the parameters that are set."""
+    try:
+        entry = nonlin.get(name)
+    except KeyError as error:
+        _fail(str(error))
+    values: dict[str, float] = {}
+    for setting in settings:
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals or not key:
+            _fail(f"--set takes a parameter and a number, as in --set alpha=2, got {setting!r}")
+        try:
+            values[key] = int(value) if value.lstrip("+-").isdecimal() else float(value)
+        except ValueError:
+            _fail(f"{entry.name}: {key} must be a number, got {value!r}")
+    if values and not isinstance(entry, Activation):
+        _fail(f"{entry.name} takes its parameters when it is called; there is nothing to set here")
+    try:
+        return entry.with_(**values) if values else entry
+    except (TypeError, ValueError) as error:
+        _fail(str(error))
+
+
+def _is_elementwise(entry: Any) -> bool:
+    return isinstance(entry, Activation) and entry.operands == ("x",)
+
+
+def _missing(entry: Any) -> list[str]:
+    return [name for name, parameter in entry.parameters.items() if parameter.default is None]
+
+
+def _derivatives(entry: Any, order: int) -> list[tuple[str, str, str]]:
+    """Return label, formula and LaTeX of the derivatives that there are."""
+    if _is_elementwise(entry):
+        orders = range(1, order + 1)
+        return [(_prime(n), str(entry.derivative_formula(n)), entry.latex(n)) for n in orders]
+    if isinstance(entry, Activation) and order:
+        arrays = ("gate", *entry.operands[1:])
+        return [(f"d/d{a}", str(entry.derivative_formula(wrt=a)), entry.latex(1, wrt=a)) for a in arrays]
+    return []
+
+
+def _prime(order: int) -> str:
+    return "f" + "'" * order if order < 4 else f"f^({order})"
+
+
+# --- in words
+
+
+def _print_words(console: Console, entry: Any, order: int) -> None:
+    console.print(Text(entry.name, "bold cyan").append(f"  {entry.family}", "dim"))
+    console.print(entry.summary, soft_wrap=not console.is_terminal)
+    about = {"also": ", ".join(entry.aliases), "source": entry.source}
+    if any(about.values()):
+        _print_rows(console, [(label, text) for label, text in about.items() if text], "dim")
+
+    formulas = [("f", str(entry.formula), entry.latex()), *_derivatives(entry, order)]
+    _print_section(console, "formula", [(label, text) for label, text, _ in formulas])
+    _print_section(console, "LaTeX", [(label, latex) for label, _, latex in formulas])
+    _print_section(console, "parameters", [(name, _described(p)) for name, p in entry.parameters.items()])
+    has = [dialect for dialect in dialects() if entry.name in dialect.calls]
+    _print_section(console, "frameworks", [(dialect.name, _in_dialect(dialect, entry.name)) for dialect in has])
+    where: dict[str, list[str]] = {}
+    for dialect in has:
+        for difference in dialect.differences(entry.name):
+            where.setdefault(str(difference), []).append(dialect.name)
+    _print_section(console, "where numbers differ", [(text, ", ".join(names)) for text, names in where.items()])
+    _print_section(console, "facts", _facts(entry, console.width))
+
+
+def _print_section(console: Console, title: str, rows: list[tuple[str, str]]) -> None:
+    if rows:
+        console.print(Text(f"\n{title}", "bold"))
+        _print_rows(console, rows, "dim")
+
+
+def _described(parameter: Parameter) -> str:
+    default = "no default" if parameter.default is None else _number(parameter.default)
+    learned = "learned by default" if parameter.learnable else ""
+    return ", ".join(filter(None, [default, parameter.describe(), learned]))
+
+
+def _in_dialect(dialect: Dialect, name: str) -> str:
+    """Say how a framework spells an activation, and what to know about its defaults."""
+    ours, theirs = activations[name].parameters, dialect.defaults.get(name, {})
+    call = dialect.calls[name][0]
+    tacit = [f"{p} = {_number(theirs.get(p, ours[p].default))}" for p in ours if p not in call.parameters]
+    notes = [f"always {', '.join(tacit)}"] if tacit and not call.fixed else []
+    notes += [f"here {_number(ours[p].default)}" for p in theirs]
+    return ", ".join(dialect.spell(name)) + (f"  ({'; '.join(notes)})" if notes else "")
+
+
+def _facts(entry: Any, width: int) -> list[tuple[str, str]]:
+    """Return the facts, two short ones in a row."""
+    if not _is_elementwise(entry) or _missing(entry):
+        return []
+    try:
+        facts = [(name.replace("_", " "), _fact(v)) for name, v in entry.facts.as_dict().items() if v is not None]
+    except ImportError as error:
+        return [("none", str(error))]
+    label = max(len(name) for name, _ in facts)
+    half = (width - 6) // 2 - label - 2
+    short = [fact for fact in facts if len(fact[1]) <= half]
+    pairs = zip_longest(short[: (len(short) + 1) // 2], short[(len(short) + 1) // 2 :], fillvalue=("", ""))
+    rows = [(a, f"{b:<{half}}  {c:<{label}}  {d}".rstrip()) for (a, b), (c, d) in pairs]
+    return [(f"{name:<{label}}", text) for name, text in facts if len(text) > half] + rows
+
+
+def _number(value: Any) -> str:
+    return "none" if value is None else f"{value:.6g}"
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "; ".join(map(_fact, value)) or "none"
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+# --- as data
+
+
+def _record(entry: Any, order: int) -> dict[str, Any]:
+    derivatives = [{"of": label, "formula": text, "latex": latex} for label, text, latex in _derivatives(entry, order)]
+    parameters = {
+        name: {"default": p.default, "bounds": p.bounds, "learnable": p.learnable} for name, p in entry.parameters.items()
+    }
+    frameworks = {
+        dialect.name: {
+            "calls": dialect.spell(entry.name),
+            "defaults": dict(dialect.defaults.get(entry.name, {})),
+            "differences": [_data(d) for d in dialect.differences(entry.name)],
+        }
+        for dialect in dialects()
+        if entry.name in dialect.calls
+    }
+    record = _summary(entry) | {"source": entry.source, "formula": str(entry.formula), "latex": entry.latex()}
+    record |= {"derivatives": derivatives, "parameters": parameters, "frameworks": frameworks}
+    if _is_elementwise(entry) and not _missing(entry):
+        try:
+            record["facts"] = _data(entry.facts.as_dict())
+        except ImportError as error:
+            _fail(str(error), 1)
+    return record
+
+
+def _data(value: Any) -> Any:
+    """Return what JSON has for a value: infinities and nan as strings, records as objects."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if dataclasses.is_dataclass(value):
+        return {field.name: _data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _data(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_data(item) for item in value]
+    number = float(value)
+    return number if math.isfinite(number) else str(number)
+
+
+# --- as a drawing
+
+
+@dataclasses.dataclass(frozen=True)
+class _Curve:
+    title: str
+    x: Floats
+    y: Floats
+    marks: list[tuple[float, float]]
+
+
+def _why_no_drawing(entry: Any) -> str:
+    if not isinstance(entry, Activation):
+        return f"{entry.name} is a function of a whole row: there is no curve to draw"
+    if not _is_elementwise(entry):
+        return f"{entry.name} is a function of two arrays: there is no curve to draw"
+    settings = " ".join(f"--set {name}=..." for name in _missing(entry))
+    return f"{entry.name} can be drawn when {' and '.join(_missing(entry))} are given: {settings}"
+
+
+def _curves(entry: Any, order: int, between: tuple[float, float] | None) -> list[_Curve]:
+    """Sample the function and its derivatives; nothing where there is no curve."""
+    if not _is_elementwise(entry) or _missing(entry):
+        return []
+    low, high = between or _interval(entry)
+    if not -math.inf < low < high < math.inf:
+        _fail(f"--range takes two finite numbers, the smaller one first, got {low:g} {high:g}")
+    try:
+        kinks = entry.facts.kinks
+    except ImportError:  # a jump is drawn as a steep line then
+        kinks = ()
+    curves = []
+    for n in range(order + 1):
+        # A jump of the next derivative is a corner in this one.
+        places = [float(kink.x) for kink in kinks if kink.order <= n + 1]
+        with np.errstate(all="ignore"):
+            x, y = sample(lambda x, n=n: entry.derivative(x, order=n), low, high, breaks=places)
+            marks = [(place, float(entry.derivative(place, order=n))) for place in places if low < place < high]
+        title = f"{_prime(n)}(x)" if n else f"{entry.name}: f(x)"
+        curves.append(_Curve(title, x, y, marks))
+    return curves
+
+
+def _interval(entry: Any) -> tuple[float, float]:
+    """Return an interval around zero with 95 % of the bends of the function; of one that never stops bending, a part."""
+    x = np.linspace(-128, 128, 16385)
+    with np.errstate(all="ignore"):
+        bends = np.abs(np.diff(np.nan_to_num(entry.derivative(x))))
+    for reach in (4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100):
+        if bends[np.abs(x[1:]) <= reach / 1.3].sum() >= 0.95 * bends.sum():
+            return -reach, reach
+    return -6, 6
+
+
+def _print_drawing(console: Console, curves: list[_Curve], alphabet: Any) -> None:
+    gap = 2
+    abreast = min(len(curves), max(1, (console.width + gap) // 36), 3 if console.width >= 120 else 2)
+    width = min((console.width + gap) // abreast - gap, 76)
+    height = max(8, min(18, width * 2 // 5))
+    for start in range(0, len(curves), abreast):
+        lines: list[str] = []
+        for curve in curves[start : start + abreast]:
+            drawn = draw(
+                curve.x, curve.y, width=width, height=height, title=curve.title, marks=curve.marks, alphabet=alphabet
+            )
+            lines = beside(lines, drawn, gap) if lines else drawn
+        console.print()
+        for line in lines:
+            text = Text(line.rstrip())
+            text.highlight_regex(r"[\u2801-\u28ff]+", "cyan")
+            text.highlight_regex(alphabet.mark if alphabet is BRAILLE else "$^", "bold yellow")
+            console.print(text, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _write_png(path: Path, curves: list[_Curve]) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        _fail("--png needs matplotlib, which is missing: pip install matplotlib", 1)
+    columns = min(len(curves), 3)
+    rows = math.ceil(len(curves) / columns)
+    figure = Figure(figsize=(4.4 * columns, 3.4 * rows), layout="constrained")
+    for axes, curve in zip(figure.subplots(rows, columns, squeeze=False).flat, curves, strict=False):
+        axes.axhline(0, color="0.8", linewidth=0.8)
+        axes.axvline(0, color="0.8", linewidth=0.8)
+        axes.plot(curve.x, curve.y, linewidth=2)
+        if curve.marks:
+            axes.plot(*zip(*curve.marks, strict=True), "o", color="C1", markersize=5)
+        axes.set_title(curve.title)
+        axes.set_xlim(curve.x[0], curve.x[-1])
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in figure.axes[len(curves) :]:
+        axes.set_visible(False)
+    try:
+        figure.savefig(path, format="png", dpi=150)
+    except OSError as error:
+        _fail(f"cannot write {path}: {error.strerror or error}", 1)
