@@ -311,6 +311,8 @@ def _number(value: Any) -> str:
 def _fact(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], bool):
+        return "{} at -inf, {} at inf".format(*map(_fact, value))
     if isinstance(value, tuple):
         return "; ".join(map(_fact, value)) or "none"
     return _number(value) if isinstance(value, float) else str(value)

@@ -493,7 +493,7 @@ def _save_flags(code: _Code, target: Target) -> str:
         flags = code.emit("alloca i32, align 4")
         code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {flags})")
         return flags
-    return code.emit('call i64 asm sideeffect "mrs $0, fpsr", "=r"()') if target.is_arm64 else ""
+    return code.emit("call i64 @llvm.aarch64.get.fpsr()") if target.is_arm64 else ""
 
 
 def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
@@ -501,7 +501,8 @@ def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
         code.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {flags})")
         return {"declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)"}
     if target.is_arm64:
-        code.do(f'call void asm sideeffect "msr fpsr, $0", "r"(i64 {flags})')
+        code.do(f"call void @llvm.aarch64.set.fpsr(i64 {flags})")
+        return {"declare i64 @llvm.aarch64.get.fpsr()\ndeclare void @llvm.aarch64.set.fpsr(i64)"}
     return set()
 
 
