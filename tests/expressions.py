@@ -1,6 +1,6 @@
 """Random formulas, and their values in mpmath."""
 
-from collections.abc import Callable
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -13,16 +13,11 @@ from nonlin.formula.calculus import STABLE_FORMS
 from nonlin.formula.primitives import PRIMITIVES
 from nonlin.formula.spelling import Reference
 
-NAMES = ("x", "a", "b")
-UNARY = [
+UNARY = (
     "negative absolute sign exp expm1 sin cos arctan reciprocal_hypot sigmoid tanh sech softplus tanh_shrink tanh_softplus "
     "sech_softplus softsign algebraic_sigmoid half_hypot_sum exp_residual erf erfc normal_cdf"
-][0].split()
+).split()
 COMPARISONS = "less less_equal greater greater_equal".split()
-
-
-def apply(name: str) -> Callable[..., Expression]:
-    return PRIMITIVES[name]
 
 
 def divided(a: Expression, b: Expression) -> Expression:
@@ -41,8 +36,9 @@ def logarithm(a: Expression) -> Expression:
 
 
 def chosen(comparison: str, a: Expression, b: Expression, c: Expression, d: Expression) -> Expression:
-    condition = PRIMITIVES[comparison](a, b)
-    return language.where(condition, c, d)
+    # Python decides a comparison of two numbers by itself.
+    left = Symbol("x") if isinstance(a, Constant) else a
+    return language.where(PRIMITIVES[comparison](left, b), c, d)
 
 
 def textbook_form(index: int, u: Expression, v: Expression) -> Expression:
@@ -71,20 +67,24 @@ numbers = st.builds(
         st.builds(Fraction, st.integers(1, 9), st.integers(1, 9)),
     ),
 )
-leaves = st.one_of(st.sampled_from([Symbol(name) for name in NAMES]), numbers, st.just(language.pi))
+leaves = st.one_of(st.sampled_from([Symbol(name) for name in "xab"]), numbers, st.just(language.pi))
 expressions = st.recursive(leaves, extended, max_leaves=6)
-# Points between kinks: no formula above changes its branch at such a number but by rare chance.
-points = st.fixed_dictionaries({name: st.integers(-3000, 3000).map(lambda n: n / 1000 + 0.000317) for name in NAMES})
+# Points between kinks: no formula above changes its branch there but by rare chance.
+points = st.fixed_dictionaries(
+    {
+        name: st.integers(-3000, 3000).map(lambda n, beside=beside: n / 1000 + beside)
+        for name, beside in {"x": 0.000317, "a": 0.000543, "b": 0.000761}.items()
+    }
+)
 
 
 def value(formula: Expression, values: dict[str, Any]) -> Any:
     """A formula's value at mpmath's working precision; gives up the example where it is undefined or beyond float64."""
-    with mp.workprec(53):
-        try:
-            rough = Reference(fp, values)(formula)
-        except (ZeroDivisionError, OverflowError, ValueError, TypeError):
-            assume(False)
-    assume(not isinstance(rough, complex) and fp.isfinite(rough))
+    try:
+        rough = Reference(fp, values)(formula)
+    except (ZeroDivisionError, OverflowError, ValueError, TypeError):
+        assume(False)
+    assume(not isinstance(rough, complex) and math.isfinite(rough))
     try:
         return mp.mpf(Reference(mp, values)(formula))
     except (ZeroDivisionError, TypeError):  # TypeError: a complex number

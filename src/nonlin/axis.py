@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -35,7 +36,7 @@ def check_axis(name: str, shape: tuple[int, ...], axis: Any) -> int:
 
 
 def _is_floating(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    return dtype.char in "efd" or dtype.name == "bfloat16"  # float8, whose kind is f, too, is none of ours
 
 
 class AxisFunction:
@@ -113,7 +114,7 @@ class AxisFunction:
         x = self._operand("x", given["x"])
         if x.dtype == bool and self._keeps_integers:
             x = x.astype(np.int8)
-        dtype = x.dtype if _is_floating(x.dtype) or self._keeps_integers else np.dtype(np.float64)
+        dtype = x.dtype.newbyteorder("=") if _is_floating(x.dtype) or self._keeps_integers else np.dtype(np.float64)
         result = self._over_rows(self._function, given, x, None, dtype, self._size(given, x.shape[given["axis"]]))
         return _hand_over(self.name, result, given["x"], given["out"])
 
@@ -209,7 +210,7 @@ class AxisFunction:
 
     def _operand(self, name: str, value: Any) -> Array:
         array = np.asarray(value)
-        if not (_is_floating(array.dtype) or array.dtype.kind in "biu") or array.dtype.itemsize > 8:
+        if not _is_floating(array.dtype) and array.dtype.kind not in "biu":
             raise TypeError(f"{self.name}: {name} must be real floating-point or integer, got {array.dtype}")
         return array
 
@@ -289,7 +290,7 @@ class AxisFunction:
                 if vectors is not None:
                     vector = vectors[block].astype(np.float64)
                     operands.append(vector if hidden is None else np.where(hidden, 0, vector))
-                with np.errstate(invalid="ignore"):  # NaN, and a dy that is infinite, make NaN
+                with np.errstate(over="ignore", invalid="ignore"):  # far below the peak; NaN, or an infinite dy
                     outcome = function(*operands, *values)
                 out[block] = outcome if hidden is None else np.where(hidden, covered, outcome)
         return result if axis == x.ndim - 1 else np.ascontiguousarray(np.moveaxis(result, -1, axis))
@@ -334,9 +335,14 @@ def _hand_over(name: str, result: Array, x: Any, out: Any) -> Any:
             raise TypeError(f"{name}: out of dtype {out.dtype} cannot hold results of dtype {result.dtype}")
         out[...] = result
         return out
-    if type(x) is np.ndarray or not hasattr(x, "__array_wrap__") or result.shape != x.shape:
+    if type(x) is np.ndarray or result.shape != np.shape(x):
         return result
-    return x.__array_wrap__(result)
+    if hasattr(x, "__array_wrap__"):
+        return x.__array_wrap__(result)
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(x, (pandas.Series, pandas.DataFrame)):
+        return type(x)(result, *x.axes).__finalize__(x)
+    return result
 
 
 # --- making one -------------------------------------------------------------------------------------------------------

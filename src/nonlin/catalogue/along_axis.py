@@ -41,18 +41,21 @@ def _peak(x):
     return x.argmax(axis=-1, keepdims=True)
 
 
-def _probabilities(x, temperature):
-    e = _exponential(x, x.max(axis=-1, keepdims=True), temperature)
-    e /= _sum(e)
-    return e
-
-
-def _others(x, temperature):
-    """Return the sum of exp((x - max(x))/temperature) over all entries but the largest, whose share of it is 1."""
+def _exponentials(x, temperature):
+    """Return exp((x - max(x))/temperature) and the sum of all but the largest of them, which is 1."""
     peak = _peak(x)
     e = _exponential(x, _at(x, peak), temperature)
-    np.put_along_axis(e, peak, 0 * _at(e, peak), axis=-1)
-    return _sum(e)
+    one = _at(e, peak)  # or NaN
+    np.put_along_axis(e, peak, 0 * one, axis=-1)
+    others = _sum(e)
+    np.put_along_axis(e, peak, one, axis=-1)
+    return e, others
+
+
+def _probabilities(x, temperature):
+    e, others = _exponentials(x, temperature)
+    e /= 1 + others
+    return e
 
 
 def _centred(v, weights):
@@ -97,7 +100,8 @@ def _log_softmax_jacobian(x, v, temperature):
 
 def _log_softmax_transposed(x, v, temperature):
     # v - p*sum(v), written so that the largest probability may come close to 1.
-    p, others = _probabilities(x, temperature), _others(x, temperature)
+    e, others = _exponentials(x, temperature)
+    p = e / (1 + others)
     rest = 1 - p
     np.put_along_axis(rest, _peak(x), others / (1 + others), axis=-1)
     return (v * rest - p * (_sum(v) - v)) / temperature
@@ -113,12 +117,12 @@ def _log_softmax_transposed(x, v, temperature):
 def log_softmax(x, temperature=_TEMPERATURE):
     """The logarithm of softmax, also where softmax itself underflows or is close to 1."""
     peak = _at(x, _peak(x))
-    return _log_probability(x, peak, temperature, np.log1p(_others(x, temperature)))
+    return _log_probability(x, peak, temperature, np.log1p(_exponentials(x, temperature)[1]))
 
 
 def _below_peak(x, unit):
-    """Return the distances from the largest entry, 0 to -1: thresholds are no lower."""
-    return np.maximum((x - _at(x, _peak(x))) / unit, -1)
+    """Return the distances from the largest entry; no threshold is below -1, so that -2 is as good as any."""
+    return np.maximum((x - _at(x, _peak(x))) / unit, -2)
 
 
 def _largest_first(z):

@@ -138,7 +138,7 @@ class Expression:
         self.__iter__()
 
     def __getattr__(self, name: str) -> Never:
-        if name.startswith("__"):
+        if name.startswith("_"):  # notebooks and copies ask for _repr_pretty_, __deepcopy__ and the like
             raise AttributeError(name)
         raise FormulaError(
             f"a formula has no .{name}(): use the functions of nonlin.formula, for example maximum(x, 0) or exp(x)"

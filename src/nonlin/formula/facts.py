@@ -1,10 +1,10 @@
 """Facts: what can be computed about a function of x from its formula alone.
 
-The formula is cut into pieces where a condition in it switches, so that each piece is one smooth formula without choices. The
-extremes, zeros and turning points of a piece are then roots of its derivatives, and what happens at a cut is a comparison of
-two pieces. Numbers are mpmath's with 50 digits; roots are looked for on a grid that is dense around zero and around the cuts
-and reaches from 1e-6 to 1e6, and between any two turning points. Where a formula has waves, the grid follows these instead:
-a few of them around zero, and one far away that stands for all others.
+The formula is cut into pieces where a condition in it switches, so that each piece is one smooth formula without
+choices. The extremes, zeros and turning points of a piece are then roots of its derivatives, and what happens at a
+cut is a comparison of two pieces. Numbers are mpmath's with 50 digits; roots are looked for on a grid that is dense
+around zero and around the cuts and reaches from 1e-6 to 1e6, and between any two turning points. Where a formula has
+waves, the grid follows these instead: a few of them around zero, and some far away that stand for all others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from itertools import combinations, pairwise
 from typing import Any, TypeAlias
 
@@ -30,7 +30,7 @@ _FAR_DIGITS = 650  # at 1e200, (x + sqrt(x^2 + 4))/2 cancels 400 digits
 _MOMENT_DIGITS = 30
 _HIGHEST_ORDER = 6  # a function whose derivatives up to this one are continuous counts as smooth
 
-# --- what the answers are made of ----------------------------------------------------------------------------------------
+# --- what the answers are made of -------------------------------------------------------------------------------------
 
 
 def _short(value: Real) -> str:
@@ -159,14 +159,14 @@ class Kink:
         return f"{name} jumps from {_short(self.left)} to {_short(self.right)} at {_short(self.x)}"
 
 
-# --- numbers -----------------------------------------------------------------------------------------------------------------
+# --- numbers ----------------------------------------------------------------------------------------------------------
 
 
 class _Arithmetic:
     """mpmath with a fixed number of digits, and without its trouble with double exponentials.
 
-    mpmath has no overflow: exp(-exp(1e6)) takes as long as a million digits do. An argument beyond 10^1000 is as good as
-    10^1000 here, as long as nothing oscillates.
+    mpmath has no overflow: exp(-exp(1e6)) takes as long as a million digits do. An argument beyond 10^1000 is as good
+    as 10^1000 itself, as long as nothing oscillates.
     """
 
     def __init__(self, digits: int) -> None:
@@ -245,7 +245,7 @@ class _Program:
 def _tolerant(primitive: p.Primitive) -> Callable[..., Any]:
     """Return the meaning of a primitive; a comparison takes what differs by rounding errors only for equal.
 
-    The tie at a kink decides about the derivative there, and the kink of ``maximum(x/6 + 1/2, 0)`` has no finite expansion.
+    The tie at a kink decides about the derivative there, and not every kink is a number with finitely many digits.
     """
     if not primitive.is_condition or primitive in (p.logical_and, p.logical_or):
         return primitive.reference
@@ -326,8 +326,8 @@ def _approach(formula: Expression, point: Real, side: int) -> tuple[Real | None,
         rounds.append((min(values), max(values)))
     near = _arithmetic()
     sizes = [max(abs(low), abs(high)) for low, high in rounds]
-    # Logarithms, which change least, double or halve from one round to the next. Beyond 10^-10000 only a double exponential
-    # gets, and there its argument may have been replaced by a constant.
+    # Logarithms, which change least, double or halve from one round to the next. Only a double exponential gets below
+    # 10^-10000, and there its argument may have been replaced by a constant.
     if sizes[0] > 1.5 * sizes[1] > 1.5**2 * sizes[2] or sizes[2] < mp.mpf(10) ** -10000:
         return near.mpf(0), near.mpf(0)
     (low, high), before = rounds[-1], rounds[-2]
@@ -346,7 +346,7 @@ def _growth(values: list[Real]) -> Real | None:
     return None
 
 
-# --- pieces ------------------------------------------------------------------------------------------------------------------
+# --- pieces -----------------------------------------------------------------------------------------------------------
 
 _CHOICES = (p.maximum, p.minimum, p.absolute, p.sign, p.softsign)
 
@@ -384,7 +384,7 @@ def _chosen(formula: Expression, x: Real) -> Expression:
 
 
 def _switches(formula: Expression) -> Iterator[Expression]:
-    """Yield expressions whose zeros are the places where a condition switches or the formula is singular; inner ones first."""
+    """Yield what is zero where a condition switches or the formula is singular; inner conditions first."""
     for node in postorder(formula):
         if isinstance(node, Application):
             arguments = node.arguments
@@ -423,7 +423,7 @@ def _waves(formula: Expression) -> _Waves | None:
 
 
 def _centres(formula: Expression) -> Iterator[Real]:
-    """Yield the points besides zero around which something happens, to judge by what is written: 20 for tanh(x - 20)."""
+    """Yield points around which something happens, to judge by what is written: 20 for tanh(x - 20)."""
     for node in postorder(formula):
         if isinstance(node, Application) and node.primitive in (p.add, p.subtract):
             slope = differentiate(node)
@@ -480,7 +480,7 @@ class _Piece:
         return _evaluate(self.derivative(order), x)
 
     def samples(self, order: int) -> list[tuple[Real, Real]]:
-        """Return points in ascending order with the value of a derivative: those of the grid and those where it turns."""
+        """Return points in ascending order, of the grid and where a derivative turns, with its values."""
         if order not in self._samples:
             constant = not symbols(self.derivative(order))
             value = self.at(self.middle, order)
@@ -495,7 +495,7 @@ class _Piece:
             self._samples[order] = [(x, samples[x]) for x in points]
         return self._samples[order]
 
-    def signs(self, order: int) -> set[int | None]:
+    def signs(self, order: int) -> set[int]:
         """Return the signs that a derivative takes."""
         return {_sign(value) for _, value in self.samples(order)} - {0}
 
@@ -546,15 +546,15 @@ def _pieces(formula: Expression) -> list[_Piece]:
     return pieces
 
 
-# --- facts -------------------------------------------------------------------------------------------------------------------
+# --- facts ------------------------------------------------------------------------------------------------------------
 
 
 class Facts:
     """Properties of a function of x, computed from its formula when they are asked for. Made by :func:`facts_of`.
 
-    Numbers are floats, correct to the last digits; places (``minimum.x``, ``zeros.points``) and bounds are mpmath numbers
-    with 40 digits, of which ``mpmath.nstr(x, 30)`` shows as many as wanted. Where the formula is not a real number, outside
-    the domain of a logarithm or a square root, it is left out of account.
+    Numbers are floats, correct to the last digits; places (``minimum.x``, ``zeros.points``) and bounds are numbers of
+    mpmath with 40 digits, of which ``mpmath.nstr(x, 30)`` shows as many as wanted. Where the formula is not a real
+    number, as outside the domain of a logarithm or a square root, it is left out of account.
 
     Examples
     --------
@@ -627,10 +627,13 @@ class Facts:
         """'increasing' or 'decreasing', 'strictly' so if no two values are equal, 'constant', or None."""
         signs = {sign for piece in self._pieces for sign in piece.signs(1)}
         for x, left, right in self._joints(0):
-            signs |= {_sign(self._at(x) - left), _sign(right - self._at(x))} - {0}
+            value = self._at(x)
+            if math.isnan(value):
+                return None
+            signs |= {_sign(value - left), _sign(right - value)} - {0}
         if not signs:
             return "constant"
-        if len(signs) > 1:  # of 1, -1 and, where the value is undefined, None
+        if len(signs) > 1:
             return None
         direction = {1: "increasing", -1: "decreasing"}[signs.pop()]
         return direction if any(piece.constant() for piece in self._pieces) else f"strictly {direction}"
@@ -661,12 +664,11 @@ class Facts:
     def period(self) -> float | None:
         """The smallest P with f(x + P) = f(x), or None."""
         waves = _waves(self.formula)
-        mp = _arithmetic()
-        points = [mp.mpf(x) / 7 for x in (-31, -12, -3, 1, 5, 17, 40)]
-        for fraction in (0.5, 1, 2, 3, 4, 5, 6) if waves is not None else ():
-            period = waves.longest * fraction
-            if all(_close(self._at(x), self._at(x + period)) for x in points):
-                return float(period)
+        if waves is not None:
+            points = [_arithmetic().mpf(x) / 7 for x in (-31, -12, -3, 1, 5, 17, 40)]
+            for period in (waves.longest * fraction for fraction in (0.5, 1, 2, 3, 4, 5, 6)):
+                if all(_close(self._at(x), self._at(x + period)) for x in points):
+                    return float(period)
         return None
 
     @cached_property
@@ -715,7 +717,7 @@ class Facts:
 
     @cached_property
     def saturates(self) -> tuple[bool, bool]:
-        """Whether the value levels off towards -inf and towards inf: both it and the slope have a limit, the slope's is 0."""
+        """Whether the value levels off towards -inf and inf: it has a finite limit there, and the slope the limit 0."""
         left, right = (
             value is not None and math.isfinite(value) and slope == 0
             for value, slope in (
@@ -731,8 +733,8 @@ class Facts:
         Parameters
         ----------
         level : float
-            What is small, as a part of the largest absolute slope; where that is unbounded, of the slope's root mean square
-            under a standard normal.
+            What is small, as a part of the largest absolute slope; where that is unbounded, of the slope's root mean
+            square for standard normal inputs.
 
         Returns
         -------
@@ -777,7 +779,7 @@ class Facts:
                 return False
         return not any(_close(a, b) and not _close(slope, other) for (a, slope), (b, other) in combinations(levels, 2))
 
-    # --- under a standard normal -----------------------------------------------------------------------------------------
+    # --- under a standard normal --------------------------------------------------------------------------------------
 
     def moment(self, power: int = 2, order: int = 0, scale: float = 1.0) -> float:
         """Return the mean of a power of the value, or of a derivative, for normal inputs.
@@ -891,7 +893,7 @@ class Facts:
         return Limits(left, right)
 
     def _joints(self, order: int) -> Iterator[tuple[Real, Real, Real]]:
-        """Yield the points where two pieces meet, with the limits of a derivative from both sides, NaN if there is none."""
+        """Yield the points where pieces meet, with the limits of a derivative from both sides, NaN for none."""
         for left, right in pairwise(self._pieces):
             if left.high == right.low:
                 limits = self._limit(left, 1, order), self._limit(right, -1, order)
@@ -906,8 +908,8 @@ class Facts:
             if piece.constant(order):
                 taken.append((piece.at(piece.middle, order), piece))
                 continue
-            values = dict(piece.samples(order))
-            taken += [(values[x], x) for x in piece.roots(order + 1)]
+            known = dict(piece.samples(order))
+            taken += [(known[x], x) for x in piece.roots(order + 1)]
             for side, point in ((-1, piece.low), (1, piece.high)):
                 neared += [(value, point) for value in self._ends(piece, side, order) if value is not None]
         taken = [(value, place) for value, place in taken if _arithmetic().isfinite(value)]
@@ -917,7 +919,9 @@ class Facts:
         # What is taken far out and not near zero is what waves reach in the end.
         neared += [(v, _sign(x) * _arithmetic().inf) for v, x in taken if not isinstance(x, _Piece) and self._far(x)]
         values = [value for value, _ in (*taken, *neared)]
-        low, high = (self._bound(best, taken, neared) for best in (min(values), max(values)))
+        # Next to a kink a value may be off by what counts as a tie.
+        extremes = (best if abs(best) > 1e-39 else best * 0 for best in (min(values), max(values)))
+        low, high = (self._bound(best, taken, neared) for best in extremes)
         return low, high
 
     def _bound(self, best: Real, taken: list[tuple[Real, Real | _Piece]], neared: list[tuple[Real, Real]]) -> Bound:
@@ -946,7 +950,7 @@ class Facts:
         )
 
     def _outermost(self, side: int, small: float) -> float:
-        """Return the outermost point on a side up to which the slope is not small; the other end if it is small everywhere."""
+        """Return the point on a side beyond which the slope is small; the other end if it is small everywhere."""
         for piece in self._pieces[::-side]:
             ends = [(x, self._limit(piece, s, 1)) for x, s in ((piece.low, -1), (piece.high, 1))]
             outer = side * math.inf
@@ -965,23 +969,25 @@ class Facts:
         ends = [-math.inf, *(end for piece in self._pieces for end in (piece.low, piece.high)), math.inf]
         if any(a != b for a, b in zip(ends[::2], ends[1::2], strict=True)):
             return mp.nan  # somewhere the formula is no real number
-        marks = [x / deviation for x in (*self._cuts, *_centres(self.formula))]
+        scales = [sign * mp.mpf(10) ** k for k in range(-3, 7) for sign in (1, -1)]
+        marks = [x / deviation for x in (0, *scales, *self._cuts, *_centres(self.formula))]
         for width in (12, 24, 48, 96, 192):
-            points = sorted({*map(mp.mpf, range(-width, width + 1, 2)), *(x for x in marks if abs(x) < width)})
+            marks += [mp.mpf(sign * z) for z in (1, 2, 4, 8, width) for sign in (1, -1)]
             panels = []
-            for low, high in pairwise(points):
+            for low, high in pairwise(sorted({z for z in marks if abs(z) <= width})):
                 x = deviation * (low + high) / 2
                 piece = next(piece for piece in self._pieces if piece.low < x < piece.high)
-                value = _program(piece.derivative(order), _MOMENT_DIGITS)
-                panels.append((partial(_density, value, deviation, power), low, high))
+                panels.append(
+                    (_density(_program(piece.derivative(order), _MOMENT_DIGITS), deviation, power), low, high)
+                )
             sizes = [abs(f(a + (b - a) * mp.mpf(k) / 8)) for f, a, b in panels for k in (1, 3, 5, 7)]
             if max(sizes[0], sizes[-1]) <= 1e-25 * max(sizes) + 1e-40:
                 return _integral(panels)
         return mp.nan
 
 
-def _sign(value: Real) -> int | None:
-    return None if math.isnan(value) else int(value > 0) - int(value < 0)
+def _sign(value: Real) -> int:
+    return int(value > 0) - int(value < 0)
 
 
 def _below(a: Real, b: Real) -> bool:
@@ -992,33 +998,47 @@ def _inverse_root(square: float) -> float:
     return 1 / math.sqrt(square) if square else math.inf
 
 
-def _density(function: Callable[[Real], Real], deviation: Real, power: int, z: Real) -> Real:
-    """Return what to integrate over z for the mean of a power of a function of normal inputs."""
+def _density(function: Callable[[Real], Real], deviation: Real, power: int) -> Callable[[Real], Real]:
+    """Return what to integrate for the mean of a power of a function of normal inputs."""
     mp = _arithmetic(_MOMENT_DIGITS)
-    return function(deviation * z) ** power * mp.exp(-z * z / 2) / mp.sqrt(2 * mp.pi)
+    root = mp.sqrt(2 * mp.pi)
+    return lambda z: function(deviation * z) ** power * mp.exp(-z * z / 2) / root
 
 
-def _integral(panels: list[tuple[Callable[[Real], Real], Real, Real]]) -> Real:
+_Panel: TypeAlias = tuple[Callable[[Real], Real], Real, Real]
+
+
+def _integral(panels: list[_Panel]) -> Real:
     """Return the sum of integrals of functions, each between two points; NaN if it does not converge."""
     mp = _arithmetic(_MOMENT_DIGITS)
 
-    def measure(function: Callable[[Real], Real], low: Real, high: Real, **rule: Any) -> Any:
-        return (function, low, high), *mp.quad(function, [low, high], error=True, **rule)
+    def gauss(panel: _Panel) -> tuple[_Panel, Real, Real]:
+        function, low, high = panel
+        return panel, *mp.quad(function, [low, high], method="gauss-legendre", maxdegree=5, error=True)
 
-    gauss = {"method": "gauss-legendre", "maxdegree": 5}
-    parts = [measure(*panel, **gauss) for panel in panels]
-    for round_ in range(9):
+    parts = list(map(gauss, panels))
+    for halvings in range(9):
         size = sum(abs(value) for _, value, _ in parts)
         rough = [panel for panel, _, error in parts if error > 1e-22 * size + 1e-33]
-        if not rough:
-            total = sum(value for _, value, _ in parts)
-            return total * (abs(total) > 1e-20 * size)
-        parts = [part for part in parts if part[0] not in rough]
-        if round_ < 7:
-            parts += [measure(f, *half, **gauss) for f, a, b in rough for half in ((a, (a + b) / 2), ((a + b) / 2, b))]
-        else:  # what is left is a singularity, at an end because formulas are cut there
-            parts += [measure(*panel, maxdegree=7) for panel in rough]
-    return mp.nan
+        if not rough or len(rough) > 1000 or halvings == 8:
+            break
+        halves = [half for f, a, b in rough for half in ((f, a, (a + b) / 2), (f, (a + b) / 2, b))]
+        parts = [part for part in parts if part[0] not in rough] + list(map(gauss, halves))
+    if len(rough) > 20:
+        return mp.nan
+    # What is still rough has a singularity, at an end because formulas are cut there.
+    ends = [mp.quad(f, [a, b], maxdegree=7) if _integrable(f, a, b) else mp.nan for f, a, b in rough]
+    total = sum(value for panel, value, _ in parts if panel not in rough) + sum(ends)
+    return total if not abs(total) <= 1e-20 * size else mp.mpf(0)
+
+
+def _integrable(function: Callable[[Real], Real], low: Real, high: Real) -> bool:
+    """Whether a function grows more slowly than 1/x towards both ends of an interval."""
+    for end, way in ((low, high - low), (high, low - high)):
+        near, nearer = (abs(function(end + way * step)) * step for step in (1e-10, 1e-20))
+        if not nearer <= near / 2:
+            return False
+    return True
 
 
 def _public(value: Real) -> Real:

@@ -66,10 +66,14 @@ class Primitive:
         return f"<primitive {self.name}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PRIMITIVES.__getitem__, (self.name,)
+        return _named, (self.name,)
 
 
 PRIMITIVES: dict[str, Primitive] = {}
+
+
+def _named(name: str) -> Primitive:
+    return PRIMITIVES[name]
 
 
 def _primitive(name: str, arity: int, reference: Callable[..., Any], latex: str, **fields: Any) -> Primitive:

@@ -50,9 +50,11 @@ def near_zeros(x: Array, y: Array) -> npt.NDArray[np.bool_]:
     known = np.flatnonzero(y != 0)
     x_known, y_known = x[known], y[known]
     crossed = (np.sign(y_known[:-1]) != np.sign(y_known[1:])) & (np.sign(x_known[:-1]) == np.sign(x_known[1:]))
+    # Touched: small, and much larger on both sides.
     size = np.abs(y_known)
-    touched = (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < _TOUCHING)
-    zeros = np.sort(np.concatenate([[-np.inf, np.inf], x_known[:-1][crossed], x_known[1:-1][touched]]))
+    left, right = (size[np.searchsorted(x_known, x_known + step).clip(0, len(size) - 1)] for step in (-1, 1))
+    touched = (size < _TOUCHING) & (4 * size < left) & (4 * size < right) & (np.abs(x_known) > 1)
+    zeros = np.sort(np.concatenate([[-np.inf, np.inf], x_known[:-1][crossed], x_known[touched]]))
     following = np.searchsorted(zeros, x).clip(1, len(zeros) - 1)
     return np.asarray(np.minimum(x - zeros[following - 1], zeros[following] - x) <= _NEAR_ZERO)
 
