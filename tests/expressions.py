@@ -14,8 +14,8 @@ from nonlin.formula.primitives import PRIMITIVES
 from nonlin.formula.spelling import Reference
 
 UNARY = (
-    "negative absolute sign exp expm1 sin cos arctan reciprocal_hypot sigmoid tanh sech softplus tanh_shrink tanh_softplus "
-    "sech_softplus softsign algebraic_sigmoid half_hypot_sum exp_residual erf erfc normal_cdf"
+    "negative absolute sign exp expm1 sin cos arctan reciprocal_hypot sigmoid tanh sech softplus tanh_shrink "
+    "tanh_softplus sech_softplus softsign algebraic_sigmoid half_hypot_sum exp_residual erf erfc normal_cdf"
 ).split()
 COMPARISONS = "less less_equal greater greater_equal".split()
 

@@ -1,3 +1,36 @@
-"""Tests that fail and should not, each group with its reason: strict, so that whoever mends one has to delete its line."""
+"""Tests that fail and should not, by reason: strict, so that whoever mends one has to delete its line."""
 
-KNOWN_FAILURES: dict[str, list[str]] = {}
+KNOWN_FAILURES: dict[str, list[str]] = {
+    "golu: exp(-exp(-x)) is as wrong as its rounded inner result is large": [
+        "test_values.py::test_float64_agrees_with_mpmath[golu-0]",
+        "test_values.py::test_float64_agrees_with_mpmath[golu-1]",
+        "test_values.py::test_float64_agrees_with_mpmath[golu-2]",
+    ],
+    "telu: sech(exp(x)) is as wrong as the rounded exp(x) is large": [
+        "test_values.py::test_float64_agrees_with_mpmath[telu-2]",
+    ],
+    "snake: the slope 1 + sin(2*alpha*x) next to its double zeros, and alpha*x for huge x": [
+        "test_values.py::test_float64_agrees_with_mpmath[snake-1]",
+        "test_values.py::test_float64_agrees_with_mpmath[snake_beta-1]",
+        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[snake(alpha=-2)-1]",
+    ],
+    "sin: omega*x is rounded where x is huge": [
+        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[sin(omega=30)-0]",
+        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[sin(omega=30)-1]",
+        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[sin(omega=30)-2]",
+    ],
+    "rational: the second derivative cancels far out": [
+        "test_values.py::test_float64_agrees_with_mpmath[rational-2]",
+    ],
+    "0 times infinity has a limit here": [
+        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[star_relu(scale=0, bias=1)-1]",
+    ],
+    "uint64 beside an integer parameter becomes float64": [
+        f"test_conventions.py::test_integers_stay_integers_and_exact[{name}-uint64_{character}]"
+        for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "soft_shrink")
+        for character in "LQ"
+    ],
+    "a cached derivative of order 1 answers for order 1.0": [
+        "test_activation.py::test_orders_are_checked_where_the_derivative_is_known_already[1.0]",
+    ],
+}

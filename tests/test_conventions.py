@@ -12,7 +12,6 @@ from mpmath import mp, mpf
 import nonlin as nl
 from entries import (
     ELEMENTWISE,
-    FLOATS,
     INTEGER_IDS,
     INTEGERS,
     ORDERS,
@@ -32,7 +31,7 @@ MOST_ULPS = {"float16": 0.51, "bfloat16": 0.51, "float32": 2.0, "float64": 2.0}
 SPECIAL = np.array([0.0, -0.0, math.inf, -math.inf, math.nan])
 
 
-# --- kinks -------------------------------------------------------------------------------------------------------------
+# --- kinks ------------------------------------------------------------------------------------------------------------
 
 
 @over_floats
@@ -102,7 +101,7 @@ def test_nan_stays_nan_wherever_it_stands(name: str, order: int) -> None:
     assert np.array_equal(np.isnan(evaluate(name, x, order)), np.isnan(x))
 
 
-# --- dtypes ---------------------------------------------------------------------------------------------------------------
+# --- dtypes -----------------------------------------------------------------------------------------------------------
 
 
 @over_floats
@@ -248,7 +247,7 @@ def test_other_dtypes_of_a_parameter_are_refused(name: str) -> None:
         ELEMENTWISE[name](1.0, **given)
 
 
-# --- warnings ---------------------------------------------------------------------------------------------------------------
+# --- warnings ---------------------------------------------------------------------------------------------------------
 
 
 def deserves_a_warning(x: float, want: mpf, dtype: np.dtype[Any]) -> bool:

@@ -1,48 +1,72 @@
 """The tables of dialects; compared with the frameworks themselves where these are installed."""
 
 import importlib
+import importlib.util
 import inspect
 import math
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import nonlin as nl
-from nonlin.dialects import Call, Dialect, dialects
+from nonlin.dialects import Call, Dialect, dialects, find
 
 over_dialects = pytest.mark.parametrize("dialect", dialects(), ids=lambda d: d.name)
 
-# --- every name is found ------------------------------------------------------------------------------------------------
+# --- every name is found ----------------------------------------------------------------------------------------------
 
-# As the frameworks list them; the first word of each line says where.
+# As the frameworks list them.
 LISTS = {
-    "torch.nn": """Threshold ReLU RReLU Hardtanh ReLU6 Sigmoid Hardsigmoid Tanh SiLU Mish Hardswish ELU CELU SELU GLU GELU
-        Hardshrink LeakyReLU LogSigmoid Softplus Softshrink MultiheadAttention PReLU Softsign Tanhshrink Softmin Softmax
-        Softmax2d LogSoftmax Identity""",
-    "torch.nn.functional": """threshold relu relu6 elu selu celu leaky_relu prelu rrelu glu gelu logsigmoid hardshrink
-        tanhshrink softsign softplus softmin softmax gumbel_softmax log_softmax softshrink tanh sigmoid hardsigmoid hardtanh
-        hardswish silu mish""",
-    "keras.activations": """celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
-        linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus softsign sparse_plus
-        sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold""",
-    "keras.layers": "Activation ELU LeakyReLU PReLU ReLU Softmax",
-    "keras2": """elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish tanh
-        LeakyReLU PReLU ThresholdedReLU""",
-    "jax.nn": """celu elu gelu glu hard_sigmoid hard_silu hard_swish hard_tanh identity leaky_relu log1mexp log_sigmoid
-        log_softmax logmeanexp logsumexp mish one_hot relu relu6 selu sigmoid silu soft_sign softmax softplus sparse_plus
-        sparse_sigmoid squareplus standardize swish tanh""",
-    "tensorflow.nn": "crelu elu gelu leaky_relu log_softmax relu relu6 selu sigmoid silu softmax softplus softsign swish tanh",
-    "onnx": """Abs Atan Celu Clip Elu Erf Gelu HardSigmoid HardSwish Hardmax Identity LeakyRelu LogSoftmax Mish PRelu Relu Selu
-        Shrink Sigmoid Sin Softmax Softplus Softsign SwiGLU Swish Tanh ThresholdedRelu""",
-    "transformers": """gelu gelu_10 gelu_fast gelu_new gelu_python gelu_pytorch_tanh gelu_python_tanh gelu_accurate hardswish
-        laplace leaky_relu linear mish quick_gelu relu relu2 relu6 sigmoid silu sqrtsoftplus swish tanh prelu xielu""",
-    "timm": """silu swish mish relu relu6 leaky_relu elu prelu celu selu gelu gelu_tanh quick_gelu sigmoid tanh hard_sigmoid
-        hard_swish hard_mish identity hardsigmoid hardswish""",
+    "torch.nn": """
+        Threshold ReLU RReLU Hardtanh ReLU6 Sigmoid Hardsigmoid Tanh SiLU Mish Hardswish ELU CELU SELU GLU
+        GELU Hardshrink LeakyReLU LogSigmoid Softplus Softshrink MultiheadAttention PReLU Softsign
+        Tanhshrink Softmin Softmax Softmax2d LogSoftmax Identity
+    """,
+    "torch.nn.functional": """
+        threshold relu relu6 elu selu celu leaky_relu prelu rrelu glu gelu logsigmoid hardshrink tanhshrink
+        softsign softplus softmin softmax gumbel_softmax log_softmax softshrink tanh sigmoid hardsigmoid
+        hardtanh hardswish silu mish
+    """,
+    "keras.activations": """
+        celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu
+        linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink softmax softplus
+        softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh tanh_shrink threshold
+    """,
+    "keras.layers": """
+        Activation ELU LeakyReLU PReLU ReLU Softmax
+    """,
+    "keras2": """
+        elu exponential gelu hard_sigmoid linear mish relu selu sigmoid softmax softplus softsign swish tanh
+        LeakyReLU PReLU ThresholdedReLU
+    """,
+    "jax.nn": """
+        celu elu gelu glu hard_sigmoid hard_silu hard_swish hard_tanh identity leaky_relu log1mexp
+        log_sigmoid log_softmax logmeanexp logsumexp mish one_hot relu relu6 selu sigmoid silu soft_sign
+        softmax softplus sparse_plus sparse_sigmoid squareplus standardize swish tanh dot_product_attention
+        get_scaled_dot_general_config scaled_dot_general scaled_matmul
+    """,
+    "tensorflow.nn": """
+        crelu elu gelu leaky_relu log_softmax relu relu6 selu sigmoid silu softmax softplus softsign swish
+        tanh
+    """,
+    "onnx": """
+        Abs Atan Celu Clip Elu Erf Gelu HardSigmoid HardSwish Hardmax Identity LeakyRelu LogSoftmax Mish
+        PRelu Relu Selu Shrink Sigmoid Sin Softmax Softplus Softsign SwiGLU Swish Tanh ThresholdedRelu
+    """,
+    "transformers": """
+        gelu gelu_10 gelu_fast gelu_new gelu_python gelu_pytorch_tanh gelu_python_tanh gelu_accurate
+        hardswish laplace leaky_relu linear mish quick_gelu relu relu2 relu6 sigmoid silu sqrtsoftplus swish
+        tanh prelu xielu
+    """,
+    "timm": """
+        silu swish mish relu relu6 leaky_relu elu prelu celu selu gelu gelu_tanh quick_gelu sigmoid tanh
+        hard_sigmoid hard_swish hard_mish identity hardsigmoid hardswish
+    """,
 }
 NO_ENTRY = {
     "Activation": "a layer that takes the name of any activation",
@@ -57,6 +81,10 @@ NO_ENTRY = {
     "logsumexp": "a reduction",
     "one_hot": "an encoding",
     "standardize": "a normalization",
+    "dot_product_attention": "attention",
+    "get_scaled_dot_general_config": "a helper of matrix products",
+    "scaled_dot_general": "a matrix product",
+    "scaled_matmul": "a matrix product",
 }
 
 
@@ -70,7 +98,7 @@ def test_every_reason_is_needed() -> None:
     assert set(NO_ENTRY) <= {name for names in LISTS.values() for name in names.split()}
 
 
-# --- the mapping ----------------------------------------------------------------------------------------------------------
+# --- the mapping ------------------------------------------------------------------------------------------------------
 
 
 @over_dialects
@@ -87,7 +115,9 @@ def test_every_row_is_an_entry_and_a_default_is_a_parameter_that_differs(dialect
 
 
 def test_defaults_are_the_frameworks() -> None:
-    slopes = {name: float(nl.dialect(name).leaky_relu(-1.0)) for name in ("torch", "keras", "keras.layers", "jax", "onnx")}
+    slopes = {
+        name: float(nl.dialect(name).leaky_relu(-1.0)) for name in ("torch", "keras", "keras.layers", "jax", "onnx")
+    }
     assert slopes == {"torch": -0.01, "keras": -0.2, "keras.layers": -0.3, "jax": -0.01, "onnx": -0.01}
     assert nl.dialect("keras.layers").prelu(-1.0) == 0
     assert nl.dialect("onnx").hard_sigmoid(1.0) == nl.dialect("keras2").hard_sigmoid(1.0) == 0.7
@@ -113,14 +143,39 @@ def test_a_dialect_is_found_by_its_other_names() -> None:
     assert nl.dialect("tf") is nl.dialect("tensorflow")
 
 
+@pytest.mark.parametrize(
+    ("spelled", "name", "slope"),
+    [
+        ("nn.LeakyReLU", "leaky_relu", 0.01),
+        ("torch.nn.functional.leaky_relu", "leaky_relu", 0.01),
+        ("keras.layers.LeakyReLU", "leaky_relu", 0.3),
+        ("tf.keras.activations.leaky_relu", "leaky_relu", 0.2),
+        ("tensorflow.nn.leaky_relu", "leaky_relu", 0.2),
+        ("jax.nn.gelu", "gelu_tanh", None),
+        ("F.softplus", "softplus", None),
+    ],
+)
+def test_a_full_name_is_found_with_its_defaults(spelled: str, name: str, slope: float | None) -> None:
+    found = find(spelled)
+    assert found.name == name
+    assert slope is None or found.parameters["negative_slope"].default == slope
+
+
+@pytest.mark.parametrize("spelled", ["relu", "Relu", "nn.Linear", "gelu.forward", ""])
+def test_other_names_are_not_found(spelled: str) -> None:
+    assert find(spelled) is None
+
+
 def test_what_is_unknown_is_said() -> None:
     known = ", ".join(d.name for d in dialects())
     with pytest.raises(KeyError, match=re.escape(f"there is no dialect 'theano': nonlin knows {known}")):
         nl.dialect("theano")
-    with pytest.raises(KeyError, match=r"^jax has no activation 'leakyrelu6' that is known here; did you mean leaky_relu\?$"):
+    with pytest.raises(
+        KeyError, match=r"^jax has no activation 'leakyrelu6' that is known here; did you mean leaky_relu\?$"
+    ):
         nl.dialect("jax")["leakyrelu6"]
-    with pytest.raises(AttributeError, match="^keras has no activation 'snake' that is known here$"):
-        nl.dialect("keras").snake
+    with pytest.raises(AttributeError, match=r"^keras has no activation 'snake' that is known here$"):
+        _ = nl.dialect("keras").snake
     assert "snake" not in nl.dialect("keras")
     assert 3 not in nl.dialect("keras")
 
@@ -129,7 +184,7 @@ def test_a_dialect_is_read_only_and_prints_its_names() -> None:
     jax = nl.dialect("jax")
     with pytest.raises(TypeError):
         jax["relu"] = nl.gelu  # type: ignore[index]
-    assert repr(jax).startswith(f"<dialect jax of {len(jax)} activations: ")
+    assert repr(jax).startswith(f"<dialect jax (JAX 0.10, also Flax) of {len(jax)} activations: ")
     assert "leaky_relu" in dir(jax)
     assert len(jax) == len(list(jax))
 
@@ -160,7 +215,7 @@ def test_a_difference_is_one(dialect: Dialect) -> None:
         assert d.ours != d.theirs
 
 
-# --- the frameworks themselves ----------------------------------------------------------------------------------------------
+# --- the frameworks themselves ----------------------------------------------------------------------------------------
 
 X = np.array([-math.inf, -6, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 6, math.inf, math.nan], np.float32)
 GIVEN = {"threshold": {"threshold": 1.0, "value": 2.0}}  # what has no default
@@ -249,20 +304,38 @@ def measure(dialect: Dialect, call: Call, parameters: dict[str, float], backend:
 
 
 @pytest.fixture
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Import the framework of a dialect, and say what computes there."""
     name = request.getfixturevalue("dialect").name
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs
-        if name.startswith("keras"):
-            if "KERAS_BACKEND" not in os.environ:
-                has = [b for b in BACKENDS if importlib.util.find_spec(b)]
-                os.environ["KERAS_BACKEND"] = has[0] if has else ""
-            pytest.importorskip("tf_keras" if name == "keras2" else "keras")
-            yield "tensorflow" if name == "keras2" else os.environ["KERAS_BACKEND"]
-        else:
+        if not name.startswith("keras"):
             pytest.importorskip(name)
-            yield name if name in BACKENDS else "torch"
+            return name if name in BACKENDS else "torch"
+        installed = [b for b in BACKENDS if importlib.util.find_spec(b)]
+        chosen = os.environ.get("KERAS_BACKEND") or [*installed, ""][0]
+        monkeypatch.setenv("KERAS_BACKEND", chosen)
+        pytest.importorskip("tf_keras" if name == "keras2" else "keras")
+        return "tensorflow" if name == "keras2" else chosen
+
+
+LISTED = {
+    "torch.nn": ("torch.nn.modules.activation", lambda module: module.__all__),
+    "keras.activations": ("keras", lambda keras: set(dir(keras.activations)) - {"get", "serialize", "deserialize"}),
+    "jax.nn": ("jax.nn", lambda nn: set(dir(nn)) - {"initializers"}),
+    "transformers": ("transformers.activations", lambda module: module.ACT2FN),
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "dialect"),
+    [(where, nl.dialect(where.partition(".")[0])) for where in LISTED],
+    ids=list(LISTED),
+)
+def test_the_lists_are_complete(where: str, dialect: Dialect, backend: str) -> None:
+    name, listed = LISTED[where]
+    module = importlib.import_module(name)
+    assert {n for n in listed(module) if not n.startswith("_")} <= set(LISTS[where].split())
 
 
 @over_dialects

@@ -1,4 +1,4 @@
-"""pandas, xarray and Dask work because the objects underneath are ufuncs: every entry comes back as what it was given."""
+"""pandas, xarray and Dask work because the objects underneath are ufuncs: what goes in is what comes back."""
 
 import dask.array as da
 import numpy as np
@@ -16,7 +16,7 @@ def expected(name: str, order: int = 0) -> np.ndarray:
     return ELEMENTWISE[name].derivative(X, order=order, **parameters(name))
 
 
-# --- pandas --------------------------------------------------------------------------------------------------------------
+# --- pandas -----------------------------------------------------------------------------------------------------------
 
 
 @over_entries
@@ -49,12 +49,12 @@ def test_a_parameter_may_be_a_series() -> None:
 
 
 def test_a_parameter_in_a_series_is_checked() -> None:
-    with pytest.raises(ValueError, match="^elu: alpha must be >= 0, got"):
+    with pytest.raises(ValueError, match=r"^elu: alpha must be >= 0, got"):
         nl.elu(1.0, alpha=pd.Series([1.0, -1.0]))
 
 
 def test_series_of_text_are_refused() -> None:
-    with pytest.raises(TypeError, match="^gelu: "):
+    with pytest.raises(TypeError, match=r"^gelu: "):
         nl.gelu(pd.Series(["a", "b"]))
 
 
@@ -63,7 +63,7 @@ def test_an_index_is_an_array() -> None:
     pd.testing.assert_index_equal(result, pd.Index([0.0, 2.0], name="x"))
 
 
-# --- xarray --------------------------------------------------------------------------------------------------------------
+# --- xarray -----------------------------------------------------------------------------------------------------------
 
 
 def data_array() -> xr.DataArray:
@@ -104,7 +104,7 @@ def test_a_parameter_along_a_dimension_is_aligned() -> None:
     assert np.array_equal(result, nl.leaky_relu(x.values, slopes.values))
 
 
-# --- Dask ----------------------------------------------------------------------------------------------------------------
+# --- Dask -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -109,6 +109,10 @@ class Parameter:
         return f"Parameter({', '.join(parts)})"
 
 
+def _is_pandas(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "pandas"
+
+
 def _is_bfloat16(operand: Any) -> bool:
     return getattr(getattr(operand, "dtype", None), "name", None) == "bfloat16"
 
@@ -200,6 +204,8 @@ class Activation:
         >>> print(nl.relu.derivative([-1.0, 0.0, 2.0]))
         [0. 0. 1.]
         """
+        if isinstance(order, bool):  # which would find the kernel of order 0 or 1
+            raise ValueError(f"order must be a whole number of at least 0, got {order}")
         return self._evaluate(wrt, order, arguments, keywords)
 
     def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -208,6 +214,8 @@ class Activation:
         else:
             arguments += self._defaults
         if isinstance(arguments[0], Expression) or any(isinstance(value, Expression) for value in arguments[1:]):
+            if keywords:
+                raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
             return self._compose(wrt, order, arguments)
         ufunc = self._ufuncs.get((wrt, order, get_precision()))
         if ufunc is None:
@@ -266,7 +274,7 @@ class Activation:
                 sign, holds = _COMPARISONS[kind]
                 if limit is None or isinstance(value, Expression) or isinstance(limit, Expression):
                     continue
-                if not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)):
+                if not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)) and not _is_pandas(value):
                     continue  # an array of a library that computes later is not looked into
                 if not np.all(holds(np.asarray(value), limit)):
                     what = f"{sign} {bound}" + (f" = {limit}" if isinstance(bound, str) else "")
@@ -454,7 +462,7 @@ def check_definition(of: Activation) -> None:
         raise FormulaError(f"{of.name} uses the symbol {sorted(stray)[0]!r}, which is not one of its parameters")
     defaults = {name: parameter.default for name, parameter in of.parameters.items() if parameter.default is not None}
     of.check(**defaults)
-    for formula in {of.formula, canonical(of.formula), differentiate(of.formula)}:
+    for formula in (of.formula, canonical(of.formula), differentiate(of.formula)):
         for node in postorder(formula):
             if isinstance(node, Application) and node.primitive.name == "divide":
                 culprit = _may_be_zero(node.arguments[1], of.parameters)
@@ -508,6 +516,7 @@ class Registry(Mapping[str, Any]):
             holder = self._entries.get(self._names.get(_plain(name), ""))
             if holder is not None and not (holder.family == "own" and holder.name == entry.name):
                 raise ValueError(f"{entry.name}: the name {name!r} belongs to {holder.name}; choose another one")
+        self._names = {plain: name for plain, name in self._names.items() if name != entry.name}
         self._entries[entry.name] = entry
         for name in (entry.name, *entry.aliases):
             self._names[_plain(name)] = entry.name
@@ -667,7 +676,10 @@ def define(
         module=module,
     )
     if family == "own":  # the catalogue is checked by a test, not at every import
-        check_definition(made)
+        try:
+            check_definition(made)
+        except FormulaError as error:
+            raise error if own_name in str(error) else FormulaError(f"{own_name}: {error}") from None
     return made
 
 

@@ -8,6 +8,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,13 +18,14 @@ try:
     from rich.console import Console
     from rich.text import Text
 except ImportError as error:  # the cli extra
-    raise SystemExit(f"nonlin: the command line needs {error.name}, which is missing: pip install rich typer") from None
+    missing = str(error.name).partition(".")[0]
+    raise SystemExit(f"nonlin: the command line needs {missing}, which is missing: pip install rich typer") from None
 
 import numpy as np
 
 import nonlin
 from nonlin.activation import Activation, Parameter, activations
-from nonlin.dialects import Dialect, dialects
+from nonlin.dialects import Dialect, dialects, find
 from nonlin.drawing import ASCII, BRAILLE, Floats, beside, draw, sample
 
 app = typer.Typer(
@@ -81,13 +83,14 @@ def _options(
 
     \b
     Examples:
-      nonlin list smooth              activations with "smooth" in name or description
-      nonlin show gelu                formula, derivative, facts, a drawing
-      nonlin show COMMAND --help      more about a command
-    """
+      nonlin list                all activations, by family
+      nonlin list swish          those with "swish" in name or description
+      nonlin show gelu           formula, derivatives, facts, a drawing
+      nonlin show --help         more about a command
+    """  # noqa: D301 - a backspace keeps click from filling the lines that follow
 
 
-# --- nonlin list -------------------------------------------------------------------------------------------------------------
+# --- nonlin list ------------------------------------------------------------------------------------------------------
 
 
 @app.command("list")
@@ -106,7 +109,7 @@ def list_(
       nonlin list swish
       nonlin list --family periodic
       nonlin list tanh --json
-    """
+    """  # noqa: D301
     families = list(dict.fromkeys(entry.family for entry in activations.values()))
     if family is not None and _key(family) not in map(_key, families):
         _fail(f"there is no family {family!r}: the families are {', '.join(families)}")
@@ -147,7 +150,7 @@ def _print_list(entries: list[Any], families: list[str]) -> None:
         _print_rows(console, [(f"{e.name:<{width}}", e.summary) for e in entries if e.family == family], "cyan")
 
 
-# --- nonlin show -------------------------------------------------------------------------------------------------------------
+# --- nonlin show ------------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -157,12 +160,18 @@ def show(
         list[str] | None, typer.Option("--set", help="Give a parameter a value; may be repeated.", metavar="NAME=VALUE")
     ] = None,
     order: Annotated[
-        int | None, typer.Option(help="Derivatives up to this order, written and drawn.", min=0, max=6, show_default="2, 1 drawn")
+        int | None,
+        typer.Option(
+            help="Write and draw derivatives up to this order; by default, 2 are written, 1 is drawn.", min=0, max=6
+        ),
     ] = None,
     between: Annotated[
-        tuple[float, float] | None, typer.Option("--range", help="Where to draw.", metavar="LOW HIGH", show_default="by its shape")
+        tuple[float, float] | None,
+        typer.Option("--range", help="Where to draw; by default, where it bends.", metavar="LOW HIGH"),
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the drawing to this file instead (needs matplotlib).")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write the drawing to this file (needs matplotlib).", metavar="FILE")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Draw in ASCII, without colours.")] = False,
 ) -> None:
@@ -171,35 +180,34 @@ def show(
     \b
     Examples:
       nonlin show gelu
-      nonlin show nn.ELU --set alpha=2 --order 3
+      nonlin show elu --set alpha=2 --order 3
+      nonlin show keras.layers.LeakyReLU
       nonlin show softcap --range -100 100
       nonlin show gelu --png gelu.png
       nonlin show gelu --json
-    """
+    """  # noqa: D301
     entry = _entry(name, settings or ())
     if as_json:
         typer.echo(json.dumps(_record(entry, 2 if order is None else order), indent=2, allow_nan=False))
         return
     console = _console(plain=plain)
-    curves = _curves(entry, 1 if order is None else order, between)
-    if png is not None:
-        if not curves:
-            _fail(_why_no_drawing(entry))
-        _write_png(png, curves)
+    drawn = 1 if order is None else order
+    if png is not None:  # before all else: it may fail
+        _write_png(png, _curves(entry, drawn, between) or _fail(_why_no_drawing(entry)))
     _print_words(console, entry, 2 if order is None else order)
     if png is not None:
-        console.print(f"\ndrawing written to {png}")
-    elif curves:
+        console.print(f"\ndrawing written to {png}", soft_wrap=True)
+    elif curves := _curves(entry, drawn, between):
         unicode = not plain and console.encoding.lower().startswith("utf")
         _print_drawing(console, curves, BRAILLE if unicode else ASCII)
     else:
-        console.print(f"\n{_why_no_drawing(entry)}", style="dim")
+        console.print(f"\n{_why_no_drawing(entry)}", style="dim", soft_wrap=True)
 
 
 def _entry(name: str, settings: Iterable[str]) -> Any:
     """Return an activation with the parameters that are set."""
     try:
-        entry = nonlin.get(name)
+        entry = find(name) or nonlin.get(name)
     except KeyError as error:
         _fail(str(error))
     values: dict[str, float] = {}
@@ -324,10 +332,12 @@ def _fact(value: Any) -> str:
 def _record(entry: Any, order: int) -> dict[str, Any]:
     derivatives = [{"of": label, "formula": text, "latex": latex} for label, text, latex in _derivatives(entry, order)]
     parameters = {
-        name: {"default": p.default, "bounds": p.bounds, "learnable": p.learnable} for name, p in entry.parameters.items()
+        name: {"default": p.default, "bounds": p.bounds, "learnable": p.learnable}
+        for name, p in entry.parameters.items()
     }
     frameworks = {
         dialect.name: {
+            "version": dialect.title,
             "calls": dialect.spell(entry.name),
             "defaults": dict(dialect.defaults.get(entry.name, {})),
             "differences": [_data(d) for d in dialect.differences(entry.name)],
@@ -395,7 +405,7 @@ def _curves(entry: Any, order: int, between: tuple[float, float] | None) -> list
         # A jump of the next derivative is a corner in this one.
         places = [float(kink.x) for kink in kinks if kink.order <= n + 1]
         with np.errstate(all="ignore"):
-            x, y = sample(lambda x, n=n: entry.derivative(x, order=n), low, high, breaks=places)
+            x, y = sample(partial(entry.derivative, order=n), low, high, breaks=places)
             marks = [(place, float(entry.derivative(place, order=n))) for place in places if low < place < high]
         title = f"{_prime(n)}(x)" if n else f"{entry.name}: f(x)"
         curves.append(_Curve(title, x, y, marks))
@@ -403,12 +413,12 @@ def _curves(entry: Any, order: int, between: tuple[float, float] | None) -> list
 
 
 def _interval(entry: Any) -> tuple[float, float]:
-    """Return an interval around zero with 95 % of the bends of the function; of one that never stops bending, a part."""
+    """Return an interval around zero with 90 % of the function's bends, or a small one if it never stops bending."""
     x = np.linspace(-128, 128, 16385)
     with np.errstate(all="ignore"):
         bends = np.abs(np.diff(np.nan_to_num(entry.derivative(x))))
     for reach in (4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100):
-        if bends[np.abs(x[1:]) <= reach / 1.3].sum() >= 0.95 * bends.sum():
+        if bends[np.abs(x[1:]) <= reach / 1.3].sum() >= 0.9 * bends.sum():
             return -reach, reach
     return -6, 6
 
@@ -438,7 +448,7 @@ def _write_png(path: Path, curves: list[_Curve]) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         _fail("--png needs matplotlib, which is missing: pip install matplotlib", 1)
-    columns = min(len(curves), 3)
+    columns = 2 if len(curves) == 4 else min(len(curves), 3)
     rows = math.ceil(len(curves) / columns)
     figure = Figure(figsize=(4.4 * columns, 3.4 * rows), layout="constrained")
     for axes, curve in zip(figure.subplots(rows, columns, squeeze=False).flat, curves, strict=False):

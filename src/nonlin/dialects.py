@@ -1,9 +1,10 @@
 """What frameworks call the same functions, which defaults they give them, and where their numbers differ.
 
-Two tables. The first spells each activation as a framework does: ``F.hardtanh(min_val=min_value)`` says that its ``min_val`` is
-our ``min_value``, ``LeakyReLU(negative_slope)`` that it has the parameter under our name, and ``gelu(approximate=True)`` that it
-needs this argument to be our function. The second lists the points at which a framework's number is not ours. Both were read
-from the frameworks in the versions given here; the tests compare them with those that are installed.
+Two tables. The first spells each activation as a framework does. ``F.hardtanh(min_val=min_value)`` says that its
+``min_val`` is our ``min_value``, ``LeakyReLU(negative_slope)`` that it has the parameter under our name, and
+``gelu(approximate=True)`` that it needs this argument to be our function. The second lists the points at which a
+framework's number is not ours. Both were read from the frameworks, in the versions given here; the tests compare them
+with those that are installed.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ class Difference:
 class Dialect(Mapping[str, Any]):
     """A framework's activations: a read-only mapping from names to activations with that framework's defaults.
 
-    It is iterated over in our names. Looked up, by key or by attribute, a name means what the framework means by it, so that
-    ``jax.gelu`` is the approximation by tanh; our names for what it spells otherwise are known, too.
+    It is iterated over in our names. Looked up, by key or by attribute, a name means what the framework means by it:
+    JAX's ``gelu`` is the approximation by tanh. Our names for what it spells otherwise are known, too.
 
     Attributes
     ----------
@@ -140,7 +141,7 @@ class Dialect(Mapping[str, Any]):
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """Our name for each name that can be looked up: the framework's own first, since a name means what it says there."""
+        """Our name for each name that can be looked up; of two that are the same, the framework's own counts."""
         theirs = ((call.name, ours) for ours, calls in self.calls.items() for call in calls if not call.fixed)
         names: dict[str, str] = {}
         for name, ours in (*theirs, *((ours, ours) for ours in self.calls)):
@@ -183,7 +184,7 @@ class Dialect(Mapping[str, Any]):
         return [*super().__dir__(), *self.calls]
 
     def __repr__(self) -> str:
-        return f"<dialect {self.name} of {len(self)} activations: {', '.join(self)}>"
+        return f"<dialect {self.name} ({self.title}) of {len(self)} activations: {', '.join(self)}>"
 
     def spell(self, name: str) -> list[str]:
         """Return how the framework spells an activation, with its names of parameters and its defaults.
@@ -253,7 +254,7 @@ def _table(*same: str, **spelled: str) -> dict[str, tuple[Call, ...]]:
     return {ours: tuple(Call(text.strip()) for text in texts.split("|")) for ours, texts in table.items()}
 
 
-# --- what they are called -----------------------------------------------------------------------------------------------
+# --- what they are called ---------------------------------------------------------------------------------------------
 
 # Where one function of a framework is several of ours, the first one here has its bare name.
 _KERAS = _table(
@@ -286,7 +287,8 @@ _DIALECTS = (
             rrelu="F.rrelu(lower, upper) | nn.RReLU(lower, upper)",
             relu6="F.relu6 | nn.ReLU6",
             threshold="F.threshold(threshold, value) | nn.Threshold(threshold, value)",
-            hard_tanh="F.hardtanh(min_val=min_value, max_val=max_value) | nn.Hardtanh(min_val=min_value, max_val=max_value)",
+            hard_tanh="F.hardtanh(min_val=min_value, max_val=max_value)"
+            " | nn.Hardtanh(min_val=min_value, max_val=max_value)",
             abs="torch.abs",
             softplus="F.softplus(beta) | nn.Softplus(beta)",
             elu="F.elu(alpha) | nn.ELU(alpha)",
@@ -403,7 +405,8 @@ _DIALECTS = (
         "JAX 0.10, also Flax",
         "jax.nn.",
         _table(
-            "relu relu6 selu softplus sparse_plus sparse_sigmoid log_sigmoid mish sigmoid hard_sigmoid hard_tanh tanh identity",
+            "relu relu6 selu softplus sparse_plus sparse_sigmoid log_sigmoid mish sigmoid hard_sigmoid hard_tanh tanh",
+            identity="identity",
             elu="elu(alpha)",
             celu="celu(alpha)",
             leaky_relu="leaky_relu(negative_slope)",
@@ -474,17 +477,24 @@ _DIALECTS = (
     ),
 )
 _BY_NAME = {dialect.name: dialect for dialect in _DIALECTS}
+_SHORT = {
+    "torch.nn.functional.": "F.",
+    "torch.nn.": "nn.",
+    "tensorflow.": "tf.",
+    "tf.keras.": "keras.",
+    "tf_keras.": "keras.",
+}
 _ALSO = {"pytorch": "torch", "keras3": "keras", "keras.activations": "keras", "tf": "tensorflow", "jax.nn": "jax"}
 
 
 def dialect(name: str) -> Dialect:
-    """Return a framework's activations under their names there, with its defaults, so that a ported model computes the same.
+    """Return a framework's activations with its defaults, so that a ported model computes the same numbers.
 
     Parameters
     ----------
     name : str
-        ``"torch"``, ``"keras"``, ``"keras.layers"``, ``"keras.ops"``, ``"keras2"``, ``"tensorflow"``, ``"jax"``, ``"onnx"`` or
-        ``"transformers"``. In Keras, functions and layers of one name have different defaults.
+        ``"torch"``, ``"keras"``, ``"keras.layers"``, ``"keras.ops"``, ``"keras2"``, ``"tensorflow"``, ``"jax"``,
+        ``"onnx"`` or ``"transformers"``. In Keras, functions and layers of one name have different defaults.
 
     Returns
     -------
@@ -523,12 +533,47 @@ def dialects() -> tuple[Dialect, ...]:
     return _DIALECTS
 
 
-# --- where their numbers differ -----------------------------------------------------------------------------------------
+def find(spelled: str) -> Any:
+    """Return what a framework's name in code means, with its defaults, or None if it is not in the table.
 
-# Dialects, order of the derivative, points, the framework's number (None: it depends), activations, the backend if not all.
+    Parameters
+    ----------
+    spelled : str
+        The name with its module: ``"nn.Hardtanh"``, ``"torch.nn.functional.softplus"``, ``"keras.layers.LeakyReLU"``.
+        Names that Keras 2 and 3 share mean what they do in Keras 3.
+
+    Examples
+    --------
+    >>> from nonlin.dialects import find
+    >>> find("keras.layers.LeakyReLU"), find("jax.nn.gelu").name
+    (<activation leaky_relu(x, negative_slope=0.3)>, 'gelu_tanh')
+    """
+    for long, short in _SHORT.items():
+        if spelled.startswith(long):
+            spelled = short + spelled.removeprefix(long)
+    if "." not in spelled:
+        return None
+    for one in _DIALECTS:
+        for ours, calls in one.calls.items():
+            if any(one.prefix + call.name == spelled and not call.fixed for call in calls):
+                return one._entry(ours)
+    return None
+
+
+# --- where their numbers differ ---------------------------------------------------------------------------------------
+
+# Dialects, order of the derivative, points, the framework's number (None: it depends), activations, and the backend if
+# it is not so on all.
 _DIFFERENCES: tuple[tuple[str, int, tuple[float, ...], float | None, str, str], ...] = (
     # inf - inf and 0 * inf are nan; the limits exist.
-    ("torch jax keras keras.ops onnx transformers", 0, (-inf,), nan, "gelu gelu_tanh quick_gelu silu mish hard_swish", ""),
+    (
+        "torch jax keras keras.ops onnx transformers",
+        0,
+        (-inf,),
+        nan,
+        "gelu gelu_tanh quick_gelu silu mish hard_swish",
+        "",
+    ),
     ("keras2 tensorflow", 0, (-inf,), nan, "gelu gelu_tanh silu swish mish", ""),
     (
         "torch jax keras keras.ops keras2 tensorflow transformers",
@@ -566,8 +611,10 @@ _DIFFERENCES: tuple[tuple[str, int, tuple[float, ...], float | None, str, str], 
         1,
         (nan,),
         None,
-        "relu leaky_relu prelu rrelu relu6 threshold thresholded_relu abs hard_tanh hard_sigmoid hard_shrink soft_shrink"
-        " sparse_sigmoid identity",
+        (
+            "relu leaky_relu prelu rrelu relu6 threshold thresholded_relu abs hard_tanh hard_sigmoid hard_shrink"
+            " soft_shrink sparse_sigmoid identity"
+        ),
         "",
     ),
     ("torch transformers", 1, (nan,), None, "elu selu celu hard_swish", ""),

@@ -1,7 +1,7 @@
 """Curves as lines of text: arrays in, strings out.
 
-A cell of braille holds 2 x 4 dots, so that 40 cells draw 80 points side by side; where a terminal has no Unicode, a cell of
-ASCII holds one point above another.
+A cell of braille holds 2 x 4 dots, so that 40 cells draw 80 points side by side. Where a terminal has no Unicode, a
+cell of ASCII holds one point above another.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -213,7 +213,9 @@ def draw(
     if left <= 0 <= right:
         _underlay(lines, ((i, column(0.0)) for i in range(height)), alphabet.vertical)
     if bottom <= 0 <= top:
-        _underlay(lines, ((row(0.0), j) for j in range(columns)), alphabet.horizontal, alphabet.vertical, alphabet.crossing)
+        _underlay(
+            lines, ((row(0.0), j) for j in range(columns)), alphabet.horizontal, alphabet.vertical, alphabet.crossing
+        )
     for mark_x, mark_y in marks:
         if left <= mark_x <= right and bottom <= mark_y <= top:
             lines[row(mark_y)][column(mark_x)] = alphabet.mark
@@ -259,19 +261,20 @@ def _rasterized(across: Floats, down: Floats, shape: tuple[int, int]) -> NDArray
     """Return the dots that the line through some points hits."""
     hit = np.zeros(shape, np.bool_)
     points = np.column_stack([down, across])
-    for a, b in zip(points[:-1], points[1:], strict=True):
-        if np.isfinite([a, b]).all():
-            steps = np.linspace(a, b, int(np.abs(b - a).max()) + 2)
-            i, j = np.rint(steps).astype(int).T
-            hit[i, j] = True
+    finite = np.isfinite(points).all(axis=1)
+    joined = [
+        np.linspace(a, b, int(np.abs(b - a).max()) + 2)
+        for (a, b), both in zip(pairwise(points), finite[1:] & finite[:-1], strict=True)
+        if both
+    ]
+    i, j = np.rint(np.concatenate([points[finite], *joined])).astype(int).T
+    hit[i, j] = True
     return hit
 
 
 def _characters(hit: NDArray[np.bool_], alphabet: Alphabet) -> list[list[str]]:
     rows, columns = len(alphabet.dots), len(alphabet.dots[0])
-    bits = sum(
-        hit[i::rows, j::columns].astype(int) << alphabet.dots[i][j] for i in range(rows) for j in range(columns)
-    )
+    bits = sum(hit[i::rows, j::columns].astype(int) << alphabet.dots[i][j] for i in range(rows) for j in range(columns))
     return [[alphabet.cells[b] for b in line] for line in np.asarray(bits)]
 
 

@@ -54,7 +54,7 @@ def precision(value: Precision) -> Iterator[None]:
     >>> import nonlin as nl
     >>> with nl.precision("exact"):
     ...     y = nl.gelu(np.float32(-5.0))
-    >>> y == np.float32(nl.gelu(-5.0))
+    >>> print(y == np.float32(nl.gelu(-5.0)))
     True
     """
     token = _current.set(_checked(value))

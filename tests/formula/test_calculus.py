@@ -66,7 +66,7 @@ def slope(formula: Expression, name: str, values: dict[str, Any]) -> Any:
     return mp.diff(lambda t: at(formula, values | {name: t}), mpf(values[name]))
 
 
-# --- primitives ----------------------------------------------------------------------------------------------------------------
+# --- primitives -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("primitive", SMOOTH, ids=str)
@@ -81,7 +81,9 @@ def test_partials_agree_with_numerical_differentiation(primitive: Primitive) -> 
             for k, partial in enumerate(partials):
                 if isinstance(given[k], Constant):
                     continue
-                wanted = mp.diff(lambda *t: primitive.reference(mp, *t), values, tuple(int(i == k) for i in range(len(values))))
+                wanted = mp.diff(
+                    lambda *t: primitive.reference(mp, *t), values, tuple(int(i == k) for i in range(len(values)))
+                )
                 assert close(at(partial, names), wanted), (values, k)
 
 
@@ -117,11 +119,11 @@ def test_ties_of_maximum_and_minimum_take_the_second_argument() -> None:
     assert at(differentiate(language.absolute(x)), {"x": 0}) == 0
 
 
-# --- differentiation ---------------------------------------------------------------------------------------------------------------
+# --- differentiation --------------------------------------------------------------------------------------------------
 
 
 @given(expressions, points)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_derivatives_of_random_formulas(formula: Expression, values: dict[str, float]) -> None:
     with mp.workdps(60):
         assume(abs(value(formula, values)) < 1e20)
@@ -147,7 +149,7 @@ def test_derivatives_by_parameters(name: str) -> None:
 def test_third_derivatives_of_the_catalogue(name: str) -> None:
     f, given = ELEMENTWISE[name], parameters(name)
     with mp.workdps(60):
-        for point in (-2.3, -0.71, 0.37, 1.9):
+        for point in (-0.71, 1.9):
             wanted = mp.diff(lambda t: at(f.formula, {"x": t, **given}), mpf(point), 3)
             assert close(at(f.derivative_formula(3), {"x": point, **given}), wanted, 15), point
 
@@ -191,7 +193,7 @@ def test_higher_derivatives_share_their_parts() -> None:
     assert len(str(differentiate(x * sigmoid(x), order=4))) < 1500
 
 
-# --- stable forms ---------------------------------------------------------------------------------------------------------------------
+# --- stable forms -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("pattern", "replacement"), STABLE_FORMS, ids=[str(form) for form, _ in STABLE_FORMS])
@@ -222,7 +224,7 @@ def _turned(form: Expression) -> Expression:
 
 
 @given(expressions, points)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_canonical_form_keeps_the_value(formula: Expression, values: dict[str, float]) -> None:
     with mp.workdps(350):
         wanted = value(formula, values)

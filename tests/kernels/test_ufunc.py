@@ -1,12 +1,12 @@
 """The objects underneath are real ufuncs: whatever NumPy promises for any ufunc holds for each of them."""
 
+import itertools
 import math
 import multiprocessing
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 import nonlin as nl
-from entries import ELEMENTWISE, FLOATS, INTEGERS, ORDERS, POINTS, distinct, over_entries, parameters, typed
+from concurrency import at_once
+from entries import ELEMENTWISE, FLOATS, ORDERS, POINTS, distinct, over_entries, parameters, typed
 from nonlin.formula import Symbol, canonical, exp, where
 from nonlin.kernels.ufunc import Function, make_ufunc
 from oracle import ulp_error, value
@@ -22,7 +23,7 @@ from oracle import ulp_error, value
 Array = np.ndarray[Any, Any]
 SINGLE, DOUBLE = FLOATS["float32"], FLOATS["float64"]
 
-#: Loops of every shape: floating and whole results, one operand and several. Each array behaviour runs over these and over
+#: Loops of every shape: floating and whole results, one operand and several. Each array behaviour runs over these and
 #: all dtypes; a kernel differs from another of its shape only in the arithmetic between load and store.
 SHAPES = ["silu", "relu", "leaky_relu", "hard_tanh"]
 STORED = [*FLOATS.values(), *(np.dtype(t) for t in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint64))]
@@ -60,7 +61,7 @@ def same(a: Array, b: Array) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-# --- what it is ------------------------------------------------------------------------------------------------------------
+# --- what it is -------------------------------------------------------------------------------------------------------
 
 
 @over_entries
@@ -101,7 +102,7 @@ def test_outer_and_at() -> None:
     assert x.tolist() == [0.0, 2.0]
 
 
-# --- out, where, dtype, casting, order, subok --------------------------------------------------------------------------------
+# --- out, where, dtype, casting, order, subok -------------------------------------------------------------------------
 
 
 @over_entries
@@ -118,9 +119,13 @@ def test_out_of_another_dtype_is_cast_safely_only() -> None:
     x = np.linspace(-3, 3, 21, dtype=np.float32)
     wide = nl.silu(x, out=np.empty(21))
     assert same(wide, nl.silu(x).astype(np.float64))
-    with pytest.raises(TypeError, match=r"^silu: Cannot cast ufunc 'silu' output from dtype\('float64'\) to dtype\('int64'\)"):
+    with pytest.raises(
+        TypeError, match=r"^silu: Cannot cast ufunc 'silu' output from dtype\('float64'\) to dtype\('int64'\)"
+    ):
         nl.silu(x.astype(np.float64), out=np.empty(21, np.int64))
-    assert same(nl.silu(x.astype(np.float64), out=np.empty(21, np.float32)), nl.silu(x.astype(np.float64)).astype(np.float32))
+    assert same(
+        nl.silu(x.astype(np.float64), out=np.empty(21, np.float32)), nl.silu(x.astype(np.float64)).astype(np.float32)
+    )
 
 
 def test_out_broadcasts_the_input() -> None:
@@ -161,7 +166,9 @@ def test_signature_chooses_the_loop() -> None:
 
 def test_casting_is_obeyed() -> None:
     x = np.array([1.0, -1.0])
-    with pytest.raises(TypeError, match=r"^relu: Cannot cast ufunc 'relu' input from dtype\('float64'\) to dtype\('float32'\)"):
+    with pytest.raises(
+        TypeError, match=r"^relu: Cannot cast ufunc 'relu' input from dtype\('float64'\) to dtype\('float32'\)"
+    ):
         nl.relu(x, dtype=np.float32, casting="safe")
     assert nl.relu(x, dtype=np.float32, casting="same_kind").dtype == np.float32
     assert nl.relu(np.array([1.5, -1.0]), dtype=np.int64, casting="unsafe").tolist() == [1, 0]
@@ -185,7 +192,7 @@ def test_subclasses_come_back_unless_unwanted() -> None:
     assert type(nl.relu(x, subok=False)) is np.ndarray
 
 
-# --- memory: strides, overlap, alignment, order of bytes -----------------------------------------------------------------------
+# --- memory: strides, overlap, alignment, order of bytes --------------------------------------------------------------
 
 
 def strided(make: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -275,9 +282,7 @@ def test_every_small_size(name: str, dtype: np.dtype[Any]) -> None:
 
 @pytest.mark.parametrize("make", [np.ndarray.copy, lambda x: x[:0].copy(), lambda x: x[::2], lambda x: x[::-1]])
 @over_kept
-def test_nothing_is_written_beyond_the_ends(
-    name: str, dtype: np.dtype[Any], make: Callable[[Array], Array]
-) -> None:
+def test_nothing_is_written_beyond_the_ends(name: str, dtype: np.dtype[Any], make: Callable[[Array], Array]) -> None:
     given = whole_parameters(name, dtype)
     for count in (1, 2, 7, 8, 9, 15, 16, 17, 31, 33):
         x = make(numbers(count, dtype))
@@ -394,7 +399,7 @@ def test_big_arrays_in_buffered_chunks() -> None:
     assert np.array_equal(nl.silu(x, dtype=np.float32), np.tile(nl.silu(np.arange(-100, 100), dtype=np.float32), 100))
 
 
-# --- what it may be called with -------------------------------------------------------------------------------------------
+# --- what it may be called with ---------------------------------------------------------------------------------------
 
 
 @over_shapes
@@ -457,11 +462,11 @@ def test_array_ufunc_none_is_refused() -> None:
     class Refuses:
         __array_ufunc__ = None
 
-    with pytest.raises(TypeError, match="^relu: "):
+    with pytest.raises(TypeError, match=r"^relu: "):
         nl.relu(Refuses())
 
 
-# --- parameters are operands ------------------------------------------------------------------------------------------------
+# --- parameters are operands ------------------------------------------------------------------------------------------
 
 
 def test_parameters_broadcast() -> None:
@@ -494,7 +499,7 @@ def test_dtype_of_a_parameter_counts_unless_it_is_a_python_number() -> None:
     assert nl.leaky_relu(x.astype(ml_dtypes.bfloat16), 0.2).dtype == ml_dtypes.bfloat16
 
 
-# --- errors leave out alone ----------------------------------------------------------------------------------------------------
+# --- errors leave out alone -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -516,9 +521,7 @@ def test_dtype_of_a_parameter_counts_unless_it_is_a_python_number() -> None:
         (lambda out: nl.relu(np.ones(4), out=out, order="Z"), ValueError, "^relu: "),
     ],
 )
-def test_errors_write_nothing(
-    call: Callable[[Array], Any], error: type[Exception], message: str
-) -> None:
+def test_errors_write_nothing(call: Callable[[Array], Any], error: type[Exception], message: str) -> None:
     out = np.full(4, 77.0)
     with pytest.raises(error, match=message):
         call(out)
@@ -527,12 +530,12 @@ def test_errors_write_nothing(
 
 def test_read_only_out_is_refused() -> None:
     out = read_only(np.full(4, 77.0))
-    with pytest.raises(ValueError, match="^relu: output array is read-only"):
+    with pytest.raises(ValueError, match=r"^relu: output array is read-only"):
         nl.relu(np.ones(4), out=out)
     assert out.tolist() == [77.0] * 4
 
 
-# --- threads and processes ------------------------------------------------------------------------------------------------------
+# --- threads and processes --------------------------------------------------------------------------------------------
 
 
 def fresh_ufunc(name: str) -> np.ufunc:
@@ -544,23 +547,14 @@ def test_first_calls_from_many_threads_agree() -> None:
     """All threads come to uncompiled loops at once."""
     x = np.linspace(-3, 3, 1001)
     ufuncs = [fresh_ufunc(f"racing{i}") for i in range(3)]
-    results: list[Array] = []
-    gate = threading.Barrier(8)
 
-    def work(k: int) -> None:
-        gate.wait()
-        for dtype in (np.float32, np.float64):
-            for i in range(3):
-                results.append(ufuncs[(i + k) % 3](x.astype(dtype)))
+    def work(k: int) -> list[tuple[np.dtype[Any], bytes]]:
+        results = [ufuncs[(i + k) % 3](x.astype(dtype)) for dtype in (np.float32, np.float64) for i in range(3)]
+        return [(result.dtype, result.tobytes()) for result in results]
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(results) == 8 * 6
-    for dtype in (np.float32, np.float64):
-        assert len({r.tobytes() for r in results if r.dtype == dtype}) == 1
+    seen = set(itertools.chain.from_iterable(at_once(work)))
+    assert {dtype for dtype, _ in seen} == {SINGLE, DOUBLE}
+    assert len(seen) == 2
 
 
 def test_activations_made_by_threads_share_one_ufunc(registry: object) -> None:
@@ -568,19 +562,7 @@ def test_activations_made_by_threads_share_one_ufunc(registry: object) -> None:
     def shared_by_threads(x):  # type: ignore[no-untyped-def]
         return x * exp(-x * x)
 
-    gate, found = threading.Barrier(8), []
-
-    def work() -> None:
-        gate.wait()
-        found.append(shared_by_threads.ufunc)
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert len(found) == 8
-    assert len(set(map(id, found))) == 1
+    assert len({id(ufunc) for ufunc in at_once(lambda _: shared_by_threads.ufunc)}) == 1
 
 
 def _in_the_child(connection: Any, old: np.ufunc, new: np.ufunc) -> None:
@@ -602,7 +584,7 @@ def test_a_forked_child_can_call_and_compile() -> None:
     assert child.exitcode == 0
 
 
-# --- precision --------------------------------------------------------------------------------------------------------------------
+# --- precision --------------------------------------------------------------------------------------------------------
 
 
 def random_singles(seed: int, count: int) -> Array:
@@ -651,22 +633,15 @@ def test_precision_makes_a_difference() -> None:
 
 def test_precision_ends_with_the_block_even_by_an_error() -> None:
     with pytest.raises(ZeroDivisionError), nl.precision("exact"), nl.precision("fast"):
-        assert nl.get_precision() == "fast"
-        raise ZeroDivisionError
+        1 / 0  # noqa: B018
     assert nl.get_precision() == "fast"
 
 
 def test_precision_of_a_block_is_that_of_its_thread(process_precision: None) -> None:
-    seen = []
     with nl.precision("exact"):
-        thread = threading.Thread(target=lambda: seen.append(nl.get_precision()))
-        thread.start()
-        thread.join()
+        assert at_once(lambda _: nl.get_precision(), 1) == ["fast"]
     nl.set_precision("exact")
-    thread = threading.Thread(target=lambda: seen.append(nl.get_precision()))
-    thread.start()
-    thread.join()
-    assert seen == ["fast", "exact"]
+    assert at_once(lambda _: nl.get_precision(), 1) == ["exact"]
 
 
 def test_precision_of_the_process_yields_to_a_block(process_precision: None) -> None:

@@ -40,7 +40,7 @@ def _normal(node: Expression) -> Expression:
     if node.primitive in _SUMS:
         return _normal_sum(node)
     if node.primitive in _PRODUCTS or node.primitive is p.negative:
-        return _product(*_factors(node))
+        return _into_choice(*_factors(node))
     if node.primitive is p.where:
         return _normal_choice(node)
     return node
@@ -84,6 +84,24 @@ def _merge(powers: Powers, others: Powers, times: int) -> Powers:
     return {base: exponent for base, exponent in result.items() if exponent}
 
 
+def _into_choice(coefficient: Fraction, powers: Powers) -> Expression:
+    """Build a product; one with a factor that is 0 on one side of a condition is 0 there, even where the rest is infinite."""
+    for base, exponent in powers.items():
+        if exponent > 0 and isinstance(base, Application) and base.primitive is p.where:
+            condition, a, b = base.arguments
+            sides = [_is_zero(a), _is_zero(b)]
+            if any(sides):
+                inner, others = _factors(p.power(b if sides[0] else a, exponent))
+                rest = _merge({other: e for other, e in powers.items() if other is not base}, others, 1)
+                product = _into_choice(coefficient * inner, rest)
+                return p.where(condition, Constant(0), product) if sides[0] else p.where(condition, product, Constant(0))
+    return _product(coefficient, powers)
+
+
+def _is_zero(node: Expression) -> bool:
+    return isinstance(node, Constant) and node.value == 0
+
+
 def _order(base: Expression) -> int:
     return 0 if isinstance(base, Symbol) else 1
 
@@ -115,7 +133,7 @@ def _product(coefficient: Fraction, powers: Powers) -> Expression:
 
 def _is_plain_quotient(value: Fraction) -> bool:
     dyadic = value.denominator & (value.denominator - 1) == 0
-    return not dyadic and value.denominator <= 1000 and abs(value.numerator) <= 1000
+    return not dyadic and value.denominator <= 100 and abs(value.numerator) <= 100
 
 
 def _quotient(above: list[Expression], below: list[Expression], coefficient: Fraction) -> Expression:

@@ -22,6 +22,10 @@ class FormulaError(TypeError):
     """A Python function that cannot be read as a formula, with what to write instead."""
 
 
+class _NoMethod(FormulaError, AttributeError):
+    """A method that arrays have and formulas have not."""
+
+
 class Expression:
     """A node of a formula. Build one with Python's operators and the functions of :mod:`nonlin.formula`.
 
@@ -90,6 +94,11 @@ class Expression:
 
         return power(self, exponent)
 
+    def __rpow__(self, base: Operand) -> Expression:
+        from nonlin.formula.primitives import power
+
+        return power(base, self)
+
     def __lt__(self, other: Operand) -> Expression:
         return _build("less", self, other)
 
@@ -140,7 +149,7 @@ class Expression:
     def __getattr__(self, name: str) -> Never:
         if name.startswith("_"):  # notebooks and copies ask for _repr_pretty_, __deepcopy__ and the like
             raise AttributeError(name)
-        raise FormulaError(
+        raise _NoMethod(
             f"a formula has no .{name}(): use the functions of nonlin.formula, for example maximum(x, 0) or exp(x)"
         )
 

@@ -156,6 +156,8 @@ class Kink:
     def __str__(self) -> str:
         what = ("value", "slope", "second derivative", "third derivative")
         name = what[self.order] if self.order < len(what) else f"derivative of order {self.order}"
+        if self.left == self.right:
+            return f"{name} is not its limit {_short(self.left)} at {_short(self.x)}"
         return f"{name} jumps from {_short(self.left)} to {_short(self.right)} at {_short(self.x)}"
 
 
@@ -174,22 +176,23 @@ class _Arithmetic:
 
         self._context = mpmath.mp.clone()
         self._context.dps = digits
-        self._most = self._context.mpf(10) ** 1000
 
     def __getattr__(self, name: str) -> Any:
         plain = getattr(self._context, name)
         guarded: Any = plain
         if name in ("exp", "expm1", "cosh", "sech", "tanh", "erf", "erfc"):
-            most = self._most
+            # Without gmpy2, erfc fails from 10^154.
+            most = self._context.mpf(10) ** (100 if name in ("erf", "erfc") else 1000)
             lowest, highest = plain(-most), plain(most)
 
             def guarded(a: Real) -> Real:
                 return highest if a > most else lowest if a < -most else plain(a)
 
         elif name in ("sin", "cos"):
+            most = self._context.mpf(10) ** 1000
 
             def guarded(a: Real) -> Real:
-                return plain(a) if abs(a) < self._most else self._context.nan
+                return plain(a) if abs(a) < most else self._context.nan
 
         setattr(self, name, guarded)
         return guarded
@@ -422,13 +425,16 @@ def _waves(formula: Expression) -> _Waves | None:
     return _Waves(min(periods), max(periods)) if periods else None
 
 
-def _centres(formula: Expression) -> Iterator[Real]:
-    """Yield points around which something happens, to judge by what is written: 20 for tanh(x - 20)."""
+@cache
+def _centres(formula: Expression) -> tuple[Real, ...]:
+    """Return points around which something happens, to judge by what is written: 20 for tanh(x - 20)."""
+    found = set()
     for node in postorder(formula):
         if isinstance(node, Application) and node.primitive in (p.add, p.subtract):
             slope = differentiate(node)
             if not symbols(slope) and _program(slope)(0) != 0:
-                yield -_program(node)(0) / _program(slope)(0)
+                found.add(-_program(node)(0) / _program(slope)(0))
+    return tuple(found)
 
 
 @cache
@@ -626,11 +632,12 @@ class Facts:
     def monotone(self) -> str | None:
         """'increasing' or 'decreasing', 'strictly' so if no two values are equal, 'constant', or None."""
         signs = {sign for piece in self._pieces for sign in piece.signs(1)}
-        for x, left, right in self._joints(0):
-            value = self._at(x)
-            if math.isnan(value):
+        for left, right in self._joints:
+            before, after = self._sides(left, right, 0)
+            value = self._at(left.high)
+            if math.isnan(value) or math.isnan(before) or math.isnan(after):
                 return None
-            signs |= {_sign(value - left), _sign(right - value)} - {0}
+            signs |= {_sign(value - before), _sign(after - value)} - {0}
         if not signs:
             return "constant"
         if len(signs) > 1:
@@ -644,7 +651,9 @@ class Facts:
         if not self.continuous:
             return None
         signs = {sign for piece in self._pieces for sign in piece.signs(2)}
-        signs |= {_sign(right - left) for _, left, right in self._joints(1)} - {0}
+        for joint in self._joints:
+            before, after = self._sides(*joint, 1)
+            signs |= {_sign(after - before)} - {0}
         if len(signs) > 1:
             return None
         return {1: "convex", -1: "concave"}[signs.pop()] if signs else "linear"
@@ -675,12 +684,10 @@ class Facts:
     def kinks(self) -> tuple[Kink, ...]:
         """Where the value or a derivative jumps, with the lowest one that does."""
         found = []
-        for x in self._cuts:
+        for joint in self._joints:
+            x = joint[0].high
             for order in range(_HIGHEST_ORDER + 1):
-                joint = next((j for j in self._joints(order) if j[0] == x), None)
-                if joint is None:
-                    break
-                _, left, right = joint
+                left, right = self._sides(*joint, order)
                 continuous = _close(left, right) and (order > 0 or _close(left, self._at(x)))
                 if not continuous or math.isinf(left):
                     found.append(Kink(_public(x), order, _public(left), _public(right)))
@@ -718,12 +725,10 @@ class Facts:
     @cached_property
     def saturates(self) -> tuple[bool, bool]:
         """Whether the value levels off towards -inf and inf: it has a finite limit there, and the slope the limit 0."""
+        limits, slopes = self.limits, self.slope_limits
         left, right = (
             value is not None and math.isfinite(value) and slope == 0
-            for value, slope in (
-                (self.limits.left, self.slope_limits.left),
-                (self.limits.right, self.slope_limits.right),
-            )
+            for value, slope in ((limits.left, slopes.left), (limits.right, slopes.right))
         )
         return left, right
 
@@ -808,18 +813,19 @@ class Facts:
     @cached_property
     def mean(self) -> float:
         """The mean for standard normal inputs."""
-        return self.moment(1)
+        return float(self._moments[0])
 
     @cached_property
     def second_moment(self) -> float:
         """The mean square for standard normal inputs."""
-        return self.moment(2)
+        return float(self._moments[1])
 
     @cached_property
     def variance(self) -> float:
         """The variance for standard normal inputs."""
-        square, mean = self._moment(2, 0, 1), self._moment(1, 0, 1)
-        return float(square - mean**2) if square - mean**2 > 1e-25 * square or math.isnan(square) else 0.0
+        mean, square = self._moments
+        variance = square - mean**2
+        return 0.0 if abs(variance) <= 1e-25 * square else float(variance)
 
     @cached_property
     def gain(self) -> float:
@@ -844,13 +850,16 @@ class Facts:
     # --- all of them --------------------------------------------------------------------------------------------------
 
     def as_dict(self) -> dict[str, Any]:
-        """Return every fact by its name. Each value prints readably."""
+        """Return every fact by its name."""
         names = [name for name, fact in vars(Facts).items() if isinstance(fact, cached_property) and name[0] != "_"]
         return {name: getattr(self, name) for name in names}
 
+    def table(self) -> dict[str, str]:
+        """Return every fact by its name, in words."""
+        return {name.replace("_", " "): _words(fact) for name, fact in self.as_dict().items()}
+
     def __repr__(self) -> str:
-        facts = self.as_dict()
-        return "\n".join([f"facts of {self.formula}", *(f"  {name:<22} {_line(fact)}" for name, fact in facts.items())])
+        return "\n".join([f"facts of {self.formula}", *(f"  {name:<22} {fact}" for name, fact in self.table().items())])
 
     # --- how they are found -------------------------------------------------------------------------------------------
 
@@ -892,13 +901,15 @@ class Facts:
         left, right = (None if limit is None else float(limit) for limit in limits)
         return Limits(left, right)
 
-    def _joints(self, order: int) -> Iterator[tuple[Real, Real, Real]]:
-        """Yield the points where pieces meet, with the limits of a derivative from both sides, NaN for none."""
-        for left, right in pairwise(self._pieces):
-            if left.high == right.low:
-                limits = self._limit(left, 1, order), self._limit(right, -1, order)
-                a, b = (_arithmetic().nan if limit is None else limit for limit in limits)
-                yield left.high, a, b
+    @cached_property
+    def _joints(self) -> list[tuple[_Piece, _Piece]]:
+        """The pairs of pieces that meet."""
+        return [(left, right) for left, right in pairwise(self._pieces) if left.high == right.low]
+
+    def _sides(self, left: _Piece, right: _Piece, order: int) -> tuple[Real, Real]:
+        """Return the limits of a derivative from both sides where two pieces meet, NaN for none."""
+        before, after = self._limit(left, 1, order), self._limit(right, -1, order)
+        return _arithmetic().nan if before is None else before, _arithmetic().nan if after is None else after
 
     def _bounds_of(self, order: int, *, size: bool = False) -> tuple[Bound, Bound]:
         """Return the infimum and the supremum of a derivative, or of its size."""
@@ -961,6 +972,10 @@ class Facts:
                 outer = x
         return -side * math.inf
 
+    @cached_property
+    def _moments(self) -> tuple[Real, Real]:
+        return self._moment(1, 0, 1), self._moment(2, 0, 1)
+
     def _moment(self, power: int, order: int, scale: float) -> Real:
         mp = _arithmetic(_MOMENT_DIGITS)
         deviation = abs(mp.mpf(scale))
@@ -982,7 +997,7 @@ class Facts:
                 )
             sizes = [abs(f(a + (b - a) * mp.mpf(k) / 8)) for f, a, b in panels for k in (1, 3, 5, 7)]
             if max(sizes[0], sizes[-1]) <= 1e-25 * max(sizes) + 1e-40:
-                return _integral(panels)
+                return _integral(panels, max(sizes) or 1)
         return mp.nan
 
 
@@ -1008,18 +1023,23 @@ def _density(function: Callable[[Real], Real], deviation: Real, power: int) -> C
 _Panel: TypeAlias = tuple[Callable[[Real], Real], Real, Real]
 
 
-def _integral(panels: list[_Panel]) -> Real:
-    """Return the sum of integrals of functions, each between two points; NaN if it does not converge."""
+def _integral(panels: list[_Panel], unit: Real) -> Real:
+    """Return the sum of integrals of functions, each between two points; NaN if it does not converge.
+
+    The unit is what is large for these functions: mpmath's error estimates are never above 1.
+    """
     mp = _arithmetic(_MOMENT_DIGITS)
 
     def gauss(panel: _Panel) -> tuple[_Panel, Real, Real]:
         function, low, high = panel
-        return panel, *mp.quad(function, [low, high], method="gauss-legendre", maxdegree=5, error=True)
+        return panel, *mp.quad(
+            lambda z: function(z) / unit, [low, high], method="gauss-legendre", maxdegree=5, error=True
+        )
 
     parts = list(map(gauss, panels))
     for halvings in range(9):
         size = sum(abs(value) for _, value, _ in parts)
-        rough = [panel for panel, _, error in parts if error > 1e-22 * size + 1e-33]
+        rough = [panel for panel, _, error in parts if error > 1e-22 * min(size, 100) + 1e-33 / unit]
         if not rough or len(rough) > 1000 or halvings == 8:
             break
         halves = [half for f, a, b in rough for half in ((f, a, (a + b) / 2), (f, (a + b) / 2, b))]
@@ -1027,9 +1047,9 @@ def _integral(panels: list[_Panel]) -> Real:
     if len(rough) > 20:
         return mp.nan
     # What is still rough has a singularity, at an end because formulas are cut there.
-    ends = [mp.quad(f, [a, b], maxdegree=7) if _integrable(f, a, b) else mp.nan for f, a, b in rough]
+    ends = [mp.quad(f, [a, b], maxdegree=7) / unit if _integrable(f, a, b) else mp.nan for f, a, b in rough]
     total = sum(value for panel, value, _ in parts if panel not in rough) + sum(ends)
-    return total if not abs(total) <= 1e-20 * size else mp.mpf(0)
+    return total * unit if not abs(total) <= 1e-20 * size else mp.mpf(0)
 
 
 def _integrable(function: Callable[[Real], Real], low: Real, high: Real) -> bool:
@@ -1048,10 +1068,14 @@ def _public(value: Real) -> Real:
     return mpmath.mp.make_mpf(value._mpf_)
 
 
-def _line(fact: Any) -> str:
-    if isinstance(fact, tuple):
-        return "; ".join(map(str, fact)) or "none"
-    return "none" if fact is None else str(fact)
+def _words(fact: Any) -> str:
+    if fact is None or fact == ():
+        return "none"
+    if isinstance(fact, bool):
+        return "yes" if fact else "no"
+    if isinstance(fact, tuple) and isinstance(fact[0], bool):
+        return " and ".join(end for end, holds in zip(("at -inf", "at inf"), fact, strict=True) if holds) or "no"
+    return "; ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact)
 
 
 @cache

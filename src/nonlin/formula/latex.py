@@ -11,6 +11,8 @@ from nonlin.formula.text import decimal
 
 _GREEK = frozenset("alpha beta gamma delta epsilon lambda mu nu omega phi psi rho sigma tau theta".split())
 _FUNCTION_ARGUMENT = 0  # inside brackets of its own, any argument stands as it is
+_TALL = (r"\frac", r"\tfrac", r"\begin")
+_FRACTION = 25  # what is tall multiplies as it stands, but an exponent beside it needs brackets
 _DELIMITED = frozenset({"divide", "sqrt", "where", "maximum", "minimum", "absolute"})
 
 
@@ -41,7 +43,7 @@ class Latex(Spelling[tuple[str, int]]):
         elif "e" in spelled:
             digits, exponent = spelled.split("e")
             spelled = rf"{digits} \cdot 10^{{{int(exponent)}}}"
-        return spelled, 15 if value < 0 else 100
+        return spelled, 15 if value < 0 else _FRACTION if "/" in decimal(value) else 100
 
     def application(
         self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application
@@ -51,7 +53,7 @@ class Latex(Spelling[tuple[str, int]]):
             # Where a template repeats its argument inside a sum, the argument must not be a sum itself.
             loose = primitive.name in _DELIMITED or "(" in primitive.latex or primitive.name in ("exp", "expm1")
             parts = [a if loose or b > 10 else rf"\left({a}\right)" for a, b in arguments]
-            return primitive.latex.format(*parts), 100 if primitive.name == "divide" else binds
+            return primitive.latex.format(*parts), _FRACTION if primitive.latex.startswith(_TALL) else binds
         if primitive.name == "multiply":
             return self._product(node, arguments), binds
         parts = []

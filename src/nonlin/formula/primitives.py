@@ -137,6 +137,19 @@ def _simplify_negative(a: Expression) -> Expression | None:
     return a.arguments[0] if _is(a, "negative") else None
 
 
+def _simplify_power(a: Expression, n: Expression) -> Expression | None:
+    base, exponent = _value(a), _value(n)
+    assert exponent is not None
+    if base is not None:
+        return Constant(base**exponent.numerator)
+    if _is(a, "integer_power"):
+        return power(a.arguments[0], a.arguments[1] * n)
+    if _is(a, "negative"):
+        inner = power(a.arguments[0], n)
+        return inner if exponent % 2 == 0 else -inner
+    return None
+
+
 def _simplify_where(condition: Expression, a: Expression, b: Expression) -> Expression | None:
     return a if a is b else None
 
@@ -163,7 +176,7 @@ negative = _primitive(
 )  # fmt: skip
 integer_power = _primitive(
     "integer_power", 2, lambda mp, a, n: a ** int(n), "{0}^{{{1}}}",
-    partials=lambda a, n: (n * power(a, n - 1), 0), symbol="**", precedence=30,
+    partials=lambda a, n: (n * power(a, n - 1), 0), symbol="**", precedence=30, simplify=_simplify_power,
     doc="a**n for a constant whole n of at least 2.",
 )  # fmt: skip
 
@@ -186,15 +199,7 @@ def power(a: Operand, exponent: Operand) -> Expression:
         return Constant(1)
     if n == 1:
         return a
-    base = _value(a)
     if n.denominator == 1:
-        if base is not None:
-            return Constant(base**n.numerator)
-        if _is(a, "integer_power"):
-            return power(a.arguments[0], a.arguments[1] * exponent)
-        if _is(a, "negative"):
-            inner = power(a.arguments[0], exponent)
-            return inner if n % 2 == 0 else -inner
         return integer_power(a, exponent)
     if n.denominator == 2:
         return sqrt(a) if n == Fraction(1, 2) else power(a, Constant(n - Fraction(1, 2))) * sqrt(a)
@@ -214,10 +219,10 @@ greater_equal = _primitive(
     "greater_equal", 2, lambda mp, a, b: a >= b, r"{0} \ge {1}", symbol=">=", precedence=5, is_condition=True
 )
 logical_and = _primitive(
-    "logical_and", 2, lambda mp, a, b: a and b, r"{0} \land {1}", symbol="&", precedence=4, is_condition=True
+    "logical_and", 2, lambda mp, a, b: a and b, r"{0} \land {1}", symbol="&", precedence=8, is_condition=True
 )
 logical_or = _primitive(
-    "logical_or", 2, lambda mp, a, b: a or b, r"{0} \lor {1}", symbol="|", precedence=3, is_condition=True
+    "logical_or", 2, lambda mp, a, b: a or b, r"{0} \lor {1}", symbol="|", precedence=7, is_condition=True
 )
 where = _primitive(
     "where", 3, lambda mp, c, a, b: a if c else b,
