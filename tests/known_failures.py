@@ -22,9 +22,6 @@ KNOWN_FAILURES: dict[str, list[str]] = {
     "rational: the second derivative cancels far out": [
         "test_values.py::test_float64_agrees_with_mpmath[rational-2]",
     ],
-    "0 times infinity has a limit here": [
-        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[star_relu(scale=0, bias=1)-1]",
-    ],
     "uint64 beside an integer parameter becomes float64": [
         f"test_conventions.py::test_integers_stay_integers_and_exact[{name}-uint64_{character}]"
         for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "soft_shrink")

@@ -118,17 +118,15 @@ def test_show_says_all_there_is_to_know() -> None:
 
 
 def test_show_as_json_is_strict_and_complete() -> None:
-    record = json.loads(
-        run("show", "leaky_relu", "--json", "--set", "negative_slope=0.5").output, parse_constant=pytest.fail
-    )
+    record = json.loads(run("show", "leaky_relu", "--json", "--set", "negative_slope=0.5").output, parse_constant=pytest.fail)
     assert record["formula"] == str(nl.leaky_relu.formula)
     assert [d["of"] for d in record["derivatives"]] == ["f'", "f''"]
     assert record["parameters"]["negative_slope"] == {"default": 0.5, "bounds": {}, "learnable": False}
     assert record["frameworks"]["onnx"]["calls"] == ["LeakyRelu(alpha=0.01)"]
     assert record["frameworks"]["keras"]["defaults"] == {"negative_slope": 0.2}
-    assert {"activation": "leaky_relu", "order": 1, "x": 0, "ours": 0.01, "theirs": 1, "backend": ""} in record[
-        "frameworks"
-    ]["jax"]["differences"]
+    assert {"activation": "leaky_relu", "order": 1, "x": 0, "ours": 0.01, "theirs": 1, "backend": ""} in record["frameworks"][
+        "jax"
+    ]["differences"]
     assert record["facts"]["limits"] == {"left": "-inf", "right": "inf"}
     assert record["facts"]["lipschitz"] == 1
     assert record["facts"]["kinks"] == [{"x": 0, "order": 1, "left": 0.5, "right": 1}]
@@ -263,7 +261,8 @@ def test_without_matplotlib_the_command_to_install_it_is_said(monkeypatch: pytes
         ("show elu --set alpha=-1", 2, "elu: alpha must be >= 0, got -1"),
         ("show elu --set alhpa=1", 2, "elu has no parameter 'alhpa' (it has: alpha); did you mean alpha?"),
         ("show relu --set alpha=1", 2, "relu has no parameter 'alpha' (it has: none)"),
-        ("show elu --set alpha=one", 2, "elu: alpha must be a number, got 'one'"),
+        ("show elu --set alpha=one", 2, "elu: alpha must be a finite number, got 'one'"),
+        ("show elu --set alpha=inf", 2, "elu: alpha must be a finite number, got 'inf'"),
         ("show elu --set alpha", 2, "--set takes a parameter and a number, as in --set alpha=2, got 'alpha'"),
         ("show elu --range 2 1", 2, "--range takes two finite numbers, the smaller one first, got 2 1"),
         ("show elu --range 0 inf", 2, "--range takes two finite numbers, the smaller one first, got 0 inf"),
@@ -272,6 +271,8 @@ def test_without_matplotlib_the_command_to_install_it_is_said(monkeypatch: pytes
             2,
             "softmax takes its parameters when it is called; there is nothing to set",
         ),
+        ("show relu --range -inf 1", 2, "--range takes two finite numbers, the smaller one first, got -inf 1"),
+        ("show tanh --range -1e308 1e308", 2, "--range takes two finite numbers, the smaller one first, got -1e+308 "),
         ("list zzzz yyyy", 1, "no activation has 'zzzz' and 'yyyy' in its name, aliases or description"),
         ("list --family smoth", 2, "there is no family 'smoth': the families are rectifiers, "),
     ],
@@ -281,15 +282,21 @@ def test_an_error_is_one_sentence(arguments: str, code: int, message: str) -> No
     assert result.exit_code == code
     assert result.stderr.startswith(f"nonlin: {message}")
     assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.usefixtures("no_facts")
+def test_where_nothing_is_finite_it_is_said() -> None:
+    result = run("show", "relu_squared", "--range", "1e200", "2e200")
+    expected = "nonlin: relu_squared: there is no finite value between 1e+200 and 2e+200\n"
+    assert (result.exit_code, result.stderr) == (2, expected)
 
 
 def test_the_version_and_examples_are_told() -> None:
     assert run("--version").output == f"nonlin {nl.__version__}\n"
     assert "nonlin show gelu" in run("--help").output
     for command in ("list", "show"):
-        examples = [
-            line.strip() for line in run(command, "-h").output.splitlines() if re.match(r" +nonlin (list|show)", line)
-        ]
+        examples = [line.strip() for line in run(command, "-h").output.splitlines() if re.match(r" +nonlin (list|show)", line)]
         assert len(examples) >= 4
 
 

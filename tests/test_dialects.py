@@ -115,9 +115,7 @@ def test_every_row_is_an_entry_and_a_default_is_a_parameter_that_differs(dialect
 
 
 def test_defaults_are_the_frameworks() -> None:
-    slopes = {
-        name: float(nl.dialect(name).leaky_relu(-1.0)) for name in ("torch", "keras", "keras.layers", "jax", "onnx")
-    }
+    slopes = {name: float(nl.dialect(name).leaky_relu(-1.0)) for name in ("torch", "keras", "keras.layers", "jax", "onnx")}
     assert slopes == {"torch": -0.01, "keras": -0.2, "keras.layers": -0.3, "jax": -0.01, "onnx": -0.01}
     assert nl.dialect("keras.layers").prelu(-1.0) == 0
     assert nl.dialect("onnx").hard_sigmoid(1.0) == nl.dialect("keras2").hard_sigmoid(1.0) == 0.7
@@ -170,9 +168,7 @@ def test_what_is_unknown_is_said() -> None:
     known = ", ".join(d.name for d in dialects())
     with pytest.raises(KeyError, match=re.escape(f"there is no dialect 'theano': nonlin knows {known}")):
         nl.dialect("theano")
-    with pytest.raises(
-        KeyError, match=r"^jax has no activation 'leakyrelu6' that is known here; did you mean leaky_relu\?$"
-    ):
+    with pytest.raises(KeyError, match=r"^jax has no activation 'leakyrelu6' that is known here; did you mean leaky_relu\?$"):
         nl.dialect("jax")["leakyrelu6"]
     with pytest.raises(AttributeError, match=r"^keras has no activation 'snake' that is known here$"):
         _ = nl.dialect("keras").snake
@@ -371,7 +367,8 @@ def test_numbers_are_the_frameworks(dialect: Dialect, backend: str) -> None:
             for order, theirs in enumerate(measure(dialect, call, values, backend)):
                 if theirs is None:
                     continue
-                ours = entry.derivative(X, order=order, **given)
+                with np.errstate(invalid="ignore"):  # sin(inf)
+                    ours = entry.derivative(X, order=order, **given)
                 known = {
                     d.x: d.theirs
                     for d in dialect.differences(name)

@@ -173,8 +173,8 @@ def generate() -> str:
     lines = [
         '"""Polynomial coefficients and constants, made by tools/fit_coefficients.py: do not edit.',
         "",
-        "The key is the number of bits that the fit is for. The constant term comes first and is not rounded: where it matters a",
-        "kernel takes it in two pieces.",
+        "The key is the number of bits that the fit is for. The constant term comes first and is not rounded: where it",
+        "matters a kernel takes it in two pieces.",
         '"""',
         "",
         "from fractions import Fraction",
@@ -187,8 +187,9 @@ def generate() -> str:
         lines += [f"    # {record.what}", f'    "{name}": {{']
         for bits in record.degrees:
             coefficients, error = fit(record, bits)
-            print(f"{name:14s} {bits} bits, degree {record.degrees[bits]:2d}: error 2^{float(mp.log(error, 2)):.1f}", file=sys.stderr)
-            lines.append(f"        {bits}: (  # largest relative error 2^{float(mp.log(error, 2)):.1f}")
+            size = f"2^{float(mp.log(error, 2)):.1f}"
+            print(f"{name:14s} {bits} bits, degree {record.degrees[bits]:2d}: error {size}", file=sys.stderr)
+            lines.append(f"        {bits}: (  # largest relative error {size}")
             lines.append(f'            Fraction("{mp.nstr(coefficients[0], 40)}"),')
             lines += [f"            {coefficient!r}," for coefficient in coefficients[1:]]
             lines.append("        ),")

@@ -4,8 +4,13 @@ The catalogue's activations stand here by name; :data:`activations` maps all nam
 aliases. Functions to write formulas with are in :mod:`nonlin.formula`; those that no activation is named after stand here too.
 """
 
-from nonlin.activation import Activation as Activation, Parameter as Parameter, activation as activation
-from nonlin.activation import activations as activations, get as get
+from nonlin.activation import (
+    Activation as Activation,
+    Parameter as Parameter,
+    activation as activation,
+    activations as activations,
+    get as get,
+)
 from nonlin.axis import AxisFunction as AxisFunction, along_axis as along_axis
 from nonlin.catalogue.along_axis import (
     crelu as crelu,

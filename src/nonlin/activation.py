@@ -566,11 +566,11 @@ def get(name: Any) -> Any:
     if entry is None:
         near = activations.nearest(name)
         hint = f"did you mean {' or '.join(near)}?" if near else "nonlin.activations has all names"
-        raise _UnknownActivation(f"there is no activation {name!r}: {hint}")
+        raise UnknownActivationError(f"there is no activation {name!r}: {hint}")
     return entry
 
 
-class _UnknownActivation(KeyError):
+class UnknownActivationError(KeyError):
     """A KeyError whose message prints as it is, without quotes."""
 
     def __str__(self) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import nonlin
 from nonlin.activation import Activation, Parameter, activations
 from nonlin.dialects import Dialect, dialects, find
-from nonlin.drawing import ASCII, BRAILLE, Floats, beside, draw, sample
+from nonlin.drawing import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
 
 app = typer.Typer(
     name="nonlin",
@@ -161,17 +161,13 @@ def show(
     ] = None,
     order: Annotated[
         int | None,
-        typer.Option(
-            help="Write and draw derivatives up to this order; by default, 2 are written, 1 is drawn.", min=0, max=6
-        ),
+        typer.Option(help="Write and draw derivatives up to this order; by default, 2 are written, 1 is drawn.", min=0, max=6),
     ] = None,
     between: Annotated[
         tuple[float, float] | None,
         typer.Option("--range", help="Where to draw; by default, where it bends.", metavar="LOW HIGH"),
     ] = None,
-    png: Annotated[
-        Path | None, typer.Option(help="Write the drawing to this file (needs matplotlib).", metavar="FILE")
-    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the drawing to this file (needs matplotlib).", metavar="FILE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Draw in ASCII, without colours.")] = False,
 ) -> None:
@@ -187,6 +183,8 @@ def show(
       nonlin show gelu --json
     """  # noqa: D301
     entry = _entry(name, settings or ())
+    if between is not None and not (between[0] < between[1] and math.isfinite(between[1] - between[0])):
+        _fail(f"--range takes two finite numbers, the smaller one first, got {between[0]:g} {between[1]:g}")
     if as_json:
         typer.echo(json.dumps(_record(entry, 2 if order is None else order), indent=2, allow_nan=False))
         return
@@ -218,7 +216,9 @@ def _entry(name: str, settings: Iterable[str]) -> Any:
         try:
             values[key] = int(value) if value.lstrip("+-").isdecimal() else float(value)
         except ValueError:
-            _fail(f"{entry.name}: {key} must be a number, got {value!r}")
+            values[key] = math.nan
+        if not math.isfinite(values[key]):
+            _fail(f"{entry.name}: {key} must be a finite number, got {value!r}")
     if values and not isinstance(entry, Activation):
         _fail(f"{entry.name} takes its parameters when it is called; there is nothing to set here")
     try:
@@ -332,8 +332,7 @@ def _fact(value: Any) -> str:
 def _record(entry: Any, order: int) -> dict[str, Any]:
     derivatives = [{"of": label, "formula": text, "latex": latex} for label, text, latex in _derivatives(entry, order)]
     parameters = {
-        name: {"default": p.default, "bounds": p.bounds, "learnable": p.learnable}
-        for name, p in entry.parameters.items()
+        name: {"default": p.default, "bounds": p.bounds, "learnable": p.learnable} for name, p in entry.parameters.items()
     }
     frameworks = {
         dialect.name: {
@@ -394,8 +393,6 @@ def _curves(entry: Any, order: int, between: tuple[float, float] | None) -> list
     if not _is_elementwise(entry) or _missing(entry):
         return []
     low, high = between or _interval(entry)
-    if not -math.inf < low < high < math.inf:
-        _fail(f"--range takes two finite numbers, the smaller one first, got {low:g} {high:g}")
     try:
         kinks = entry.facts.kinks
     except ImportError:  # a jump is drawn as a steep line then
@@ -408,6 +405,8 @@ def _curves(entry: Any, order: int, between: tuple[float, float] | None) -> list
             x, y = sample(partial(entry.derivative, order=n), low, high, breaks=places)
             marks = [(place, float(entry.derivative(place, order=n))) for place in places if low < place < high]
         title = f"{_prime(n)}(x)" if n else f"{entry.name}: f(x)"
+        if not np.isfinite(y).any():
+            _fail(f"{entry.name}: there is no finite value between {low:g} and {high:g}")
         curves.append(_Curve(title, x, y, marks))
     return curves
 
@@ -423,23 +422,22 @@ def _interval(entry: Any) -> tuple[float, float]:
     return -6, 6
 
 
-def _print_drawing(console: Console, curves: list[_Curve], alphabet: Any) -> None:
-    gap = 2
-    abreast = min(len(curves), max(1, (console.width + gap) // 36), 3 if console.width >= 120 else 2)
-    width = min((console.width + gap) // abreast - gap, 76)
+def _print_drawing(console: Console, curves: list[_Curve], alphabet: Alphabet) -> None:
+    gap, available = 2, max(console.width, 24)
+    abreast = min(len(curves), max(1, (available + gap) // 36), 3 if available >= 120 else 2)
+    width = min((available + gap) // abreast - gap, 76)
     height = max(8, min(18, width * 2 // 5))
     for start in range(0, len(curves), abreast):
         lines: list[str] = []
         for curve in curves[start : start + abreast]:
-            drawn = draw(
-                curve.x, curve.y, width=width, height=height, title=curve.title, marks=curve.marks, alphabet=alphabet
-            )
+            drawn = draw(curve.x, curve.y, width=width, height=height, title=curve.title, marks=curve.marks, alphabet=alphabet)
             lines = beside(lines, drawn, gap) if lines else drawn
         console.print()
         for line in lines:
             text = Text(line.rstrip())
-            text.highlight_regex(r"[\u2801-\u28ff]+", "cyan")
-            text.highlight_regex(alphabet.mark if alphabet is BRAILLE else "$^", "bold yellow")
+            if alphabet is BRAILLE:  # whose characters are of use for nothing else
+                text.highlight_regex(r"[\u2801-\u28ff]+", "cyan")
+                text.highlight_regex(alphabet.mark, "bold yellow")
             console.print(text, no_wrap=True, overflow="ignore", crop=False)
 
 

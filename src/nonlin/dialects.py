@@ -287,8 +287,7 @@ _DIALECTS = (
             rrelu="F.rrelu(lower, upper) | nn.RReLU(lower, upper)",
             relu6="F.relu6 | nn.ReLU6",
             threshold="F.threshold(threshold, value) | nn.Threshold(threshold, value)",
-            hard_tanh="F.hardtanh(min_val=min_value, max_val=max_value)"
-            " | nn.Hardtanh(min_val=min_value, max_val=max_value)",
+            hard_tanh="F.hardtanh(min_val=min_value, max_val=max_value) | nn.Hardtanh(min_val=min_value, max_val=max_value)",
             abs="torch.abs",
             softplus="F.softplus(beta) | nn.Softplus(beta)",
             elu="F.elu(alpha) | nn.ELU(alpha)",
@@ -341,8 +340,7 @@ _DIALECTS = (
         "keras.ops",
         "Keras 3.15",
         "keras.ops.",
-        _KERAS
-        | _table("erf sin", abs="abs | absolute", arctan="arctan", gelu_tanh="gelu", gelu="gelu(approximate=False)"),
+        _KERAS | _table("erf sin", abs="abs | absolute", arctan="arctan", gelu_tanh="gelu", gelu="gelu(approximate=False)"),
         {"leaky_relu": {"negative_slope": 0.2}},
     ),
     Dialect(

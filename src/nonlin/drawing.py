@@ -213,9 +213,7 @@ def draw(
     if left <= 0 <= right:
         _underlay(lines, ((i, column(0.0)) for i in range(height)), alphabet.vertical)
     if bottom <= 0 <= top:
-        _underlay(
-            lines, ((row(0.0), j) for j in range(columns)), alphabet.horizontal, alphabet.vertical, alphabet.crossing
-        )
+        _underlay(lines, ((row(0.0), j) for j in range(columns)), alphabet.horizontal, alphabet.vertical, alphabet.crossing)
     for mark_x, mark_y in marks:
         if left <= mark_x <= right and bottom <= mark_y <= top:
             lines[row(mark_y)][column(mark_x)] = alphabet.mark
@@ -261,7 +259,7 @@ def _rasterized(across: Floats, down: Floats, shape: tuple[int, int]) -> NDArray
     """Return the dots that the line through some points hits."""
     hit = np.zeros(shape, np.bool_)
     points = np.column_stack([down, across])
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.isfinite(across) & np.isfinite(down)
     joined = [
         np.linspace(a, b, int(np.abs(b - a).max()) + 2)
         for (a, b), both in zip(pairwise(points), finite[1:] & finite[:-1], strict=True)

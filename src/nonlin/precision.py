@@ -13,8 +13,10 @@ _current: ContextVar[Precision | None] = ContextVar("nonlin_precision", default=
 
 
 def _checked(value: str) -> Precision:
-    if value == "fast" or value == "exact":
-        return value
+    if value == "fast":
+        return "fast"
+    if value == "exact":
+        return "exact"
     raise ValueError(f"precision must be 'fast' or 'exact', got {value!r}")
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cache, reduce
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, rebuild, symbols
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, as_expression, rebuild, symbols
 
 Powers = dict[Expression, int]
 _SUMS = frozenset({p.add, p.subtract})
@@ -60,7 +60,7 @@ def _factors(node: Expression) -> tuple[Fraction, Powers]:
             right, others = _factors(node.arguments[1])
             return left * right**sign, _merge(powers, others, sign)
         if node.primitive is p.integer_power:
-            exponent = int(node.arguments[1].value)  # type: ignore[attr-defined]
+            exponent = int(node.arguments[1].value)
             coefficient, powers = _factors(node.arguments[0])
             return coefficient**exponent, _merge({}, powers, exponent)
         if node.primitive in _SUMS:
@@ -109,7 +109,7 @@ def _order(base: Expression) -> int:
 def _product(coefficient: Fraction, powers: Powers) -> Expression:
     """Build a product: one constant in front, then symbols, then the rest; divisors together."""
     for base in [b for b in powers if isinstance(b, Constant)]:
-        coefficient *= base.value ** powers[base]  # type: ignore[attr-defined]
+        coefficient *= base.value ** powers[base]
         powers = {b: e for b, e in powers.items() if b is not base}
     if not coefficient:
         return Constant(0)
@@ -139,9 +139,11 @@ def _is_plain_quotient(value: Fraction) -> bool:
 def _quotient(above: list[Expression], below: list[Expression], coefficient: Fraction) -> Expression:
     if not above and not below:
         return Constant(coefficient)
-    top = reduce(p.multiply, above, Constant(coefficient.numerator))
-    bottom = reduce(p.multiply, below, Constant(coefficient.denominator))
-    return top / bottom
+    return _multiplied(coefficient.numerator, above) / _multiplied(coefficient.denominator, below)
+
+
+def _multiplied(first: int, others: list[Expression]) -> Expression:
+    return reduce(p.multiply, others, as_expression(first))
 
 
 def _terms(node: Expression, times: Fraction = Fraction(1)) -> list[tuple[Fraction, Powers]]:

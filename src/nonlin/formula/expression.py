@@ -22,7 +22,7 @@ class FormulaError(TypeError):
     """A Python function that cannot be read as a formula, with what to write instead."""
 
 
-class _NoMethod(FormulaError, AttributeError):
+class _NoMethodError(FormulaError, AttributeError):
     """A method that arrays have and formulas have not."""
 
 
@@ -149,7 +149,7 @@ class Expression:
     def __getattr__(self, name: str) -> Never:
         if name.startswith("_"):  # notebooks and copies ask for _repr_pretty_, __deepcopy__ and the like
             raise AttributeError(name)
-        raise _NoMethod(
+        raise _NoMethodError(
             f"a formula has no .{name}(): use the functions of nonlin.formula, for example maximum(x, 0) or exp(x)"
         )
 
@@ -192,7 +192,8 @@ class Symbol(Expression):
     name: str
 
     def __new__(cls, name: str) -> Symbol:
-        return _intern(cls, (cls, name), name=name)
+        node: Symbol = _intern(cls, (cls, name), name=name)
+        return node
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Symbol, (self.name,)
@@ -223,7 +224,8 @@ class Constant(Expression):
             exact = Fraction(repr(float(value)) if isinstance(value, float) else value)
         except (ValueError, OverflowError, TypeError) as error:
             raise FormulaError(f"{value!r} is not a finite number and cannot stand in a formula") from error
-        return _intern(cls, (cls, exact), value=exact)
+        node: Constant = _intern(cls, (cls, exact), value=exact)
+        return node
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Constant, (self.value,)
@@ -237,7 +239,9 @@ class Application(Expression):
     _arguments: tuple[Expression, ...]
 
     def __new__(cls, primitive: Primitive, arguments: tuple[Expression, ...]) -> Application:
-        return _intern(cls, (primitive.name, *arguments), primitive=primitive, _arguments=arguments)
+        key = (primitive.name, *arguments)
+        node: Application = _intern(cls, key, primitive=primitive, _arguments=arguments)
+        return node
 
     @property
     def arguments(self) -> tuple[Expression, ...]:

@@ -58,7 +58,7 @@ class Latex(Spelling[tuple[str, int]]):
             return self._product(node, arguments), binds
         parts = []
         for position, (spelled, inner) in enumerate(arguments):
-            tight = binds + 1 if position and primitive.name in ("subtract",) or primitive.name == "integer_power" else binds
+            tight = binds + 1 if (position and primitive.name in ("subtract",)) or primitive.name == "integer_power" else binds
             needs = position == 0 or primitive.name != "integer_power"
             parts.append(rf"\left({spelled}\right)" if needs and inner < tight else spelled)
         return primitive.latex.format(*parts), binds

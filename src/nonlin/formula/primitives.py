@@ -154,27 +154,27 @@ def _simplify_where(condition: Expression, a: Expression, b: Expression) -> Expr
     return a if a is b else None
 
 
-add = _primitive(
+add: Primitive = _primitive(
     "add", 2, lambda mp, a, b: a + b, "{0} + {1}",
     partials=lambda a, b: (1, 1), symbol="+", precedence=10, simplify=_simplify_add,
 )  # fmt: skip
-subtract = _primitive(
+subtract: Primitive = _primitive(
     "subtract", 2, lambda mp, a, b: a - b, "{0} - {1}",
     partials=lambda a, b: (1, -1), symbol="-", precedence=10, simplify=_simplify_subtract,
 )  # fmt: skip
-multiply = _primitive(
+multiply: Primitive = _primitive(
     "multiply", 2, lambda mp, a, b: a * b, r"{0} \, {1}",
     partials=lambda a, b: (b, a), symbol="*", precedence=20, simplify=_simplify_multiply,
 )  # fmt: skip
-divide = _primitive(
+divide: Primitive = _primitive(
     "divide", 2, lambda mp, a, b: a / b, r"\frac{{{0}}}{{{1}}}",
     partials=lambda a, b: (1 / b, -(a / b) / b), symbol="/", precedence=20, simplify=_simplify_divide,
 )  # fmt: skip
-negative = _primitive(
+negative: Primitive = _primitive(
     "negative", 1, lambda mp, a: -a, "-{0}",
     partials=lambda a: (-1,), symbol="-", precedence=15, simplify=_simplify_negative,
 )  # fmt: skip
-integer_power = _primitive(
+integer_power: Primitive = _primitive(
     "integer_power", 2, lambda mp, a, n: a ** int(n), "{0}^{{{1}}}",
     partials=lambda a, n: (n * power(a, n - 1), 0), symbol="**", precedence=30, simplify=_simplify_power,
     doc="a**n for a constant whole n of at least 2.",
@@ -210,41 +210,41 @@ def power(a: Operand, exponent: Operand) -> Expression:
 # At a kink the derivative is that of the branch which the written condition selects; maximum and minimum select their
 # second argument at a tie, so that relu6 = minimum(maximum(x, 0), 6) has slope 0 at both kinks, as in PyTorch.
 
-less = _primitive("less", 2, lambda mp, a, b: a < b, "{0} < {1}", symbol="<", precedence=5, is_condition=True)
-less_equal = _primitive(
+less: Primitive = _primitive("less", 2, lambda mp, a, b: a < b, "{0} < {1}", symbol="<", precedence=5, is_condition=True)
+less_equal: Primitive = _primitive(
     "less_equal", 2, lambda mp, a, b: a <= b, r"{0} \le {1}", symbol="<=", precedence=5, is_condition=True
 )
-greater = _primitive("greater", 2, lambda mp, a, b: a > b, "{0} > {1}", symbol=">", precedence=5, is_condition=True)
-greater_equal = _primitive(
+greater: Primitive = _primitive("greater", 2, lambda mp, a, b: a > b, "{0} > {1}", symbol=">", precedence=5, is_condition=True)
+greater_equal: Primitive = _primitive(
     "greater_equal", 2, lambda mp, a, b: a >= b, r"{0} \ge {1}", symbol=">=", precedence=5, is_condition=True
 )
-logical_and = _primitive(
+logical_and: Primitive = _primitive(
     "logical_and", 2, lambda mp, a, b: a and b, r"{0} \land {1}", symbol="&", precedence=8, is_condition=True
 )
-logical_or = _primitive(
+logical_or: Primitive = _primitive(
     "logical_or", 2, lambda mp, a, b: a or b, r"{0} \lor {1}", symbol="|", precedence=7, is_condition=True
 )
-where = _primitive(
+where: Primitive = _primitive(
     "where", 3, lambda mp, c, a, b: a if c else b,
     r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
     partials=lambda c, a, b: (0, where(c, 1, 0), where(c, 0, 1)), simplify=_simplify_where,
     doc="a where the condition holds, b elsewhere.",
 )  # fmt: skip
-maximum = _primitive(
+maximum: Primitive = _primitive(
     "maximum", 2, lambda mp, a, b: a if a > b else b, r"\max({0}, {1})",
     partials=lambda a, b: (where(a > b, 1, 0), where(a > b, 0, 1)),
     definition=lambda a, b: where(a > b, a, b), doc="The larger one.",
 )  # fmt: skip
-minimum = _primitive(
+minimum: Primitive = _primitive(
     "minimum", 2, lambda mp, a, b: a if a < b else b, r"\min({0}, {1})",
     partials=lambda a, b: (where(a < b, 1, 0), where(a < b, 0, 1)),
     definition=lambda a, b: where(a < b, a, b), doc="The smaller one.",
 )  # fmt: skip
-absolute = _primitive(
+absolute: Primitive = _primitive(
     "absolute", 1, lambda mp, a: abs(a), r"\left|{0}\right|",
     partials=lambda a: (sign(a),), definition=lambda a: where(a < 0, -a, a), doc="|a|.",
 )  # fmt: skip
-sign = _primitive(
+sign: Primitive = _primitive(
     "sign", 1, lambda mp, a: mp.sign(a), r"\operatorname{{sign}}({0})",
     partials=lambda a: (0,), definition=lambda a: where(a > 0, 1, where(a < 0, -1, 0)), doc="-1, 0 or 1.",
 )  # fmt: skip
@@ -252,25 +252,25 @@ sign = _primitive(
 # --- elementary functions -----------------------------------------------------------------------------------------------
 
 pi = _primitive("pi", 0, lambda mp: mp.pi + 0, r"\pi")()
-sqrt = _primitive(
+sqrt: Primitive = _primitive(
     "sqrt", 1, lambda mp, a: mp.sqrt(a), r"\sqrt{{{0}}}", partials=lambda a: (1 / (2 * sqrt(a)),), doc="Square root.",
 )  # fmt: skip
-exp = _primitive("exp", 1, lambda mp, a: mp.exp(a), "e^{{{0}}}", partials=lambda a: (exp(a),), precedence=30)
-expm1 = _primitive(
+exp: Primitive = _primitive("exp", 1, lambda mp, a: mp.exp(a), "e^{{{0}}}", partials=lambda a: (exp(a),), precedence=30)
+expm1: Primitive = _primitive(
     "expm1", 1, lambda mp, a: mp.expm1(a), "e^{{{0}}} - 1",
     partials=lambda a: (exp(a),), definition=lambda a: exp(a) - 1, precedence=10, doc="exp(a) - 1, exact near 0.",
 )  # fmt: skip
-log = _primitive("log", 1, lambda mp, a: mp.log(a), r"\log({0})", partials=lambda a: (1 / a,), doc="Natural logarithm.")
-log1p = _primitive(
+log: Primitive = _primitive("log", 1, lambda mp, a: mp.log(a), r"\log({0})", partials=lambda a: (1 / a,), doc="Natural logarithm.")
+log1p: Primitive = _primitive(
     "log1p", 1, lambda mp, a: mp.log1p(a), r"\log(1 + {0})",
     partials=lambda a: (1 / (1 + a),), definition=lambda a: log(1 + a), doc="log(1 + a), exact near 0.",
 )  # fmt: skip
-sin = _primitive("sin", 1, lambda mp, a: mp.sin(a), r"\sin({0})", partials=lambda a: (cos(a),))
-cos = _primitive("cos", 1, lambda mp, a: mp.cos(a), r"\cos({0})", partials=lambda a: (-sin(a),))
-arctan = _primitive(
+sin: Primitive = _primitive("sin", 1, lambda mp, a: mp.sin(a), r"\sin({0})", partials=lambda a: (cos(a),))
+cos: Primitive = _primitive("cos", 1, lambda mp, a: mp.cos(a), r"\cos({0})", partials=lambda a: (-sin(a),))
+arctan: Primitive = _primitive(
     "arctan", 1, lambda mp, a: mp.atan(a), r"\arctan({0})", partials=lambda a: (power(reciprocal_hypot(a), 2),),
 )  # fmt: skip
-reciprocal_hypot = _primitive(
+reciprocal_hypot: Primitive = _primitive(
     "reciprocal_hypot", 1, lambda mp, a: 1 / mp.sqrt(1 + a * a), r"\frac{{1}}{{\sqrt{{1 + ({0})^2}}}}",
     # Written with algebraic_sigmoid, a/sqrt(1 + a^2), because a alone would meet 0 at infinity.
     partials=lambda a: (-algebraic_sigmoid(a) * power(reciprocal_hypot(a), 2),),
@@ -280,69 +280,69 @@ reciprocal_hypot = _primitive(
 # --- sigmoids and what belongs to them ------------------------------------------------------------------------------------
 # Slopes are products of quantities that are each accurate down to underflow: 1 - tanh(a)^2 or s*(1 - s) would cancel.
 
-sigmoid = _primitive(
+sigmoid: Primitive = _primitive(
     "sigmoid", 1, lambda mp, a: 1 / (1 + mp.exp(-a)), r"\sigma({0})",
     partials=lambda a: (sigmoid(a) * sigmoid(-a),), definition=lambda a: 1 / (1 + exp(-a)), doc="1/(1 + exp(-a)).",
 )  # fmt: skip
-tanh = _primitive(
+tanh: Primitive = _primitive(
     "tanh", 1, lambda mp, a: mp.tanh(a), r"\tanh({0})", partials=lambda a: (power(sech(a), 2),),
     definition=lambda a: 2 * sigmoid(2 * a) - 1, doc="Hyperbolic tangent.",
 )  # fmt: skip
-sech = _primitive(
+sech: Primitive = _primitive(
     "sech", 1, lambda mp, a: 1 / mp.cosh(a), r"\operatorname{{sech}}({0})", partials=lambda a: (-tanh(a) * sech(a),),
     definition=lambda a: 2 / (exp(a) + exp(-a)), doc="1/cosh(a).",
 )  # fmt: skip
-softplus = _primitive(
+softplus: Primitive = _primitive(
     "softplus", 1, lambda mp, a: mp.log1p(mp.exp(a)), r"\operatorname{{softplus}}({0})",
     partials=lambda a: (sigmoid(a),), definition=lambda a: maximum(a, 0) + log1p(exp(-absolute(a))),
     doc="log(1 + exp(a)).",
 )  # fmt: skip
-tanh_shrink = _primitive(
+tanh_shrink: Primitive = _primitive(
     "tanh_shrink", 1, lambda mp, a: a - mp.tanh(a), r"{0} - \tanh({0})",
     partials=lambda a: (power(tanh(a), 2),), definition=lambda a: a - tanh(a), precedence=10,
     doc="a - tanh(a), exact near 0.",
 )  # fmt: skip
-tanh_softplus = _primitive(
+tanh_softplus: Primitive = _primitive(
     "tanh_softplus", 1, lambda mp, a: mp.tanh(mp.log1p(mp.exp(a))), r"\tanh(\operatorname{{softplus}}({0}))",
     partials=lambda a: (power(sech_softplus(a), 2) * sigmoid(a),), definition=lambda a: tanh(softplus(a)),
     doc="tanh(softplus(a)), rational in exp(a): mish's gate.",
 )  # fmt: skip
-sech_softplus = _primitive(
+sech_softplus: Primitive = _primitive(
     "sech_softplus", 1, lambda mp, a: mp.sech(mp.log1p(mp.exp(a))), r"\operatorname{{sech}}(\operatorname{{softplus}}({0}))",
     partials=lambda a: (-(tanh_softplus(a) * sigmoid(a)) * sech_softplus(a),), definition=lambda a: sech(softplus(a)),
     doc="1/cosh(softplus(a)), rational in exp(a).",
 )  # fmt: skip
-softsign = _primitive(
+softsign: Primitive = _primitive(
     "softsign", 1, lambda mp, a: a / (1 + abs(a)), r"\frac{{{0}}}{{1 + \left|{0}\right|}}",
     partials=lambda a: (1 / power(1 + absolute(a), 2),), definition=lambda a: a / (1 + absolute(a)), doc="a/(1 + |a|).",
 )  # fmt: skip
-algebraic_sigmoid = _primitive(
+algebraic_sigmoid: Primitive = _primitive(
     "algebraic_sigmoid", 1, lambda mp, a: a / mp.sqrt(1 + a * a), r"\frac{{{0}}}{{\sqrt{{1 + ({0})^2}}}}",
     partials=lambda a: (power(reciprocal_hypot(a), 3),), definition=lambda a: a / sqrt(1 + a * a),
     doc="a/sqrt(1 + a^2), without overflow.",
 )  # fmt: skip
-half_hypot_sum = _primitive(
+half_hypot_sum: Primitive = _primitive(
     "half_hypot_sum", 1, lambda mp, a: (a + mp.sqrt(a * a + 1)) / 2, r"\tfrac12\left({0} + \sqrt{{({0})^2 + 1}}\right)",
     partials=lambda a: ((1 + algebraic_sigmoid(a)) / 2,), definition=lambda a: (a + sqrt(a * a + 1)) / 2,
     doc="(a + sqrt(a^2 + 1))/2, without overflow or cancellation.",
 )  # fmt: skip
-exp_residual = _primitive(
+exp_residual: Primitive = _primitive(
     "exp_residual", 1, lambda mp, a: mp.expm1(a) - a, r"e^{{{0}}} - 1 - {0}",
     partials=lambda a: (expm1(a),), definition=lambda a: expm1(a) - a, precedence=10, doc="exp(a) - 1 - a, exact near 0.",
 )  # fmt: skip
 
 # --- the normal distribution ------------------------------------------------------------------------------------------------
 
-erf = _primitive(
+erf: Primitive = _primitive(
     "erf", 1, lambda mp, a: mp.erf(a), r"\operatorname{{erf}}({0})",
     partials=lambda a: (2 / sqrt(pi) * exp(-power(a, 2)),), doc="The error function.",
 )  # fmt: skip
-erfc = _primitive(
+erfc: Primitive = _primitive(
     "erfc", 1, lambda mp, a: mp.erfc(a), r"\operatorname{{erfc}}({0})",
     partials=lambda a: (-2 / sqrt(pi) * exp(-power(a, 2)),), definition=lambda a: 2 * normal_cdf(-sqrt(2) * a),
     doc="1 - erf(a), without cancellation.",
 )  # fmt: skip
-normal_cdf = _primitive(
+normal_cdf: Primitive = _primitive(
     "normal_cdf", 1, lambda mp, a: mp.erfc(-a / mp.sqrt(2)) / 2, r"\Phi({0})",
     partials=lambda a: (exp(-power(a, 2) / 2) / sqrt(2 * pi),), doc="The distribution function of the standard normal, Phi.",
 )  # fmt: skip

@@ -30,7 +30,8 @@ _HALF_ULPS = 40.0
 
 
 def _float32_sample() -> Array:
-    sizes = np.concatenate([np.geomspace(1e-6, 200, 700), np.geomspace(200, 3e4, 300), np.geomspace(3e4, 3e38, 100), [1e-30, 1e-38, 8.6e-41, 3e-44]])
+    ordinary, large = np.geomspace(1e-6, 200, 700), np.geomspace(200, 3e4, 300)
+    sizes = np.concatenate([[3e-44, 8.6e-41, 1e-38, 1e-30], ordinary, large, np.geomspace(3e4, 3e38, 100)])
     sample = np.concatenate([sizes, -sizes, np.linspace(-12, 12, 1201), np.linspace(-150, 150, 801)])
     return np.unique(sample.astype(np.float32)).astype(np.float64)
 
@@ -61,7 +62,7 @@ def near_zeros(x: Array, y: Array) -> npt.NDArray[np.bool_]:
 
 def _float32_ulp(y: Array) -> Array:
     exponent = np.maximum(np.frexp(y)[1] - 1, -126)
-    return np.ldexp(1.0, exponent - 23)
+    return np.asarray(np.ldexp(1.0, exponent - 23))
 
 
 @cache

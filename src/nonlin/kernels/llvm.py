@@ -31,6 +31,7 @@ class Storage:
 
     @property
     def is_integer(self) -> bool:
+        """Whether the dtype holds integers."""
         return self.name.startswith(("int", "uint"))
 
 
@@ -432,11 +433,9 @@ def kernel_source(kernel: Kernel, target: Target) -> str:
         place = code.emit(f"getelementptr i8, ptr {starts[k]}, i64 {code.emit(f'mul i64 %i, {moving[k]}')}")
         chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[k]}")
         values[name] = _load(code, chosen, storage, element, width)
-    body: _Body
-    if kernel.lanes is None:
-        body = _IntegerBody(width, kernel.output, values)
-    else:
-        body = _FloatingBody(width, element, values)
+    body: _Body = (
+        _IntegerBody(width, kernel.output, values) if kernel.lanes is None else _FloatingBody(width, element, values)
+    )
     result = body(kernel.operations)
     code.lines += body.lines
     declarations = set(body.declarations)

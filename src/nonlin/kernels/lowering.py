@@ -108,16 +108,16 @@ class _Lowering(Spelling[_Spelled]):
         if exact is not None:
             return self.constant(exact)
         if primitive is p.integer_power:
-            return _integer_power(arguments[0], int(node.arguments[1].value))  # type: ignore[attr-defined]
+            return _integer_power(arguments[0], int(node.arguments[1].value))
         if primitive is p.divide and is_application(node.arguments[1], "integer_power"):
             # a/b^n would be 0 where b^n overflows and the quotient is still a subnormal number.
             base, power = node.arguments[1].arguments
             inverse = self.constant(Fraction(1)) / self._number(base)
-            return arguments[0] * _integer_power(inverse, int(power.value))  # type: ignore[attr-defined]
+            return arguments[0] * _integer_power(inverse, int(power.value))
         if primitive is p.multiply and is_application(node.arguments[1], "integer_power"):
             # c*x^n as ((c*x)*x)...: x^n alone may overflow where the product does not, and 0*inf is no number.
             base, power = node.arguments[1].arguments
-            product = _integer_power(self._number(base), int(power.value), arguments[0])  # type: ignore[attr-defined]
+            product = _integer_power(self._number(base), int(power.value), arguments[0])
             return self._zero_wins(product, arguments, node)
         if primitive is p.multiply:
             return self._zero_wins(arguments[0] * arguments[1], arguments, node)
@@ -242,7 +242,10 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
 
 
 def _contract(operations: Expression) -> Expression:
-    """Fuse each sum with a product that nothing else needs. (What compensated arithmetic computes depends on every rounding.)"""
+    """Fuse each sum with a product that nothing else needs.
+
+    Not for compensated arithmetic: what it computes depends on every rounding.
+    """
     uses = Counter(argument for node in postorder(operations) for argument in node.arguments)
     fused: dict[Expression, Expression] = {}
     for node in postorder(operations):
@@ -270,7 +273,7 @@ def _keep_nan(operations: Expression) -> Expression:
 
 
 def absolute_is_number(x: Expression) -> Expression:
-    """The condition that x is not NaN."""
+    """Return the condition that x is not NaN."""
     return p.absolute(x) >= 0
 
 

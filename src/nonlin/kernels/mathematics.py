@@ -11,8 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from nonlin.formula.expression import Constant, Expression
-from nonlin.formula.primitives import absolute as absolute_node
-from nonlin.formula.primitives import where as where_node
+from nonlin.formula.primitives import absolute as absolute_node, where as where_node
 from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS
 from nonlin.kernels.machine import (
     exponent,
@@ -195,7 +194,7 @@ def softsign(x: Number) -> Number:
 
 
 def _hypot_parts(x: Number) -> tuple[Number, Number]:
-    """m = max(1, |x|) and sqrt(1 + t^2), t = min(1, |x|)/m: their product is sqrt(1 + x^2)."""
+    """Return m = max(1, |x|) and sqrt(1 + t^2), t = min(1, |x|)/m: their product is sqrt(1 + x^2)."""
     a = abs(x)
     large = a > 1
     m = where(large, a, 1)

@@ -19,9 +19,7 @@ from typing import TypeAlias
 import numpy as np
 
 from nonlin.formula.expression import Constant, Expression
-from nonlin.formula.primitives import absolute as absolute_node
-from nonlin.formula.primitives import sqrt as sqrt_node
-from nonlin.formula.primitives import where as where_node
+from nonlin.formula.primitives import absolute as absolute_node, sqrt as sqrt_node, where as where_node
 from nonlin.kernels.machine import copy_sign, fma, larger, rint, scale, smaller
 
 
@@ -256,7 +254,7 @@ def square_root(a: Number) -> Number:
     half = None
     if a.exponent is not None:
         half = rint(a.exponent * Constant(Fraction(1, 2)))
-        a = Number(a.lanes, a.high, lambda b=a: b.low, a.exponent - 2 * half).applied()
+        a = Number(a.lanes, a.high, a.low, a.exponent - 2 * half).applied()
     high = sqrt_node(a.high)
 
     def rest() -> Expression | None:

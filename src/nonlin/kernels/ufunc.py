@@ -20,8 +20,8 @@ from nonlin.formula import primitives as p
 from nonlin.formula.expression import Application, Constant, Expression, postorder
 from nonlin.kernels.choice import choose_exact_lanes, choose_lanes
 from nonlin.kernels.llvm import STORAGES, Compiler, Kernel, overflow_threshold
-from nonlin.kernels.lowering import constant_value, interpret, lower
-from nonlin.kernels.number import DOUBLE, EXACT, SINGLE, Lanes
+from nonlin.kernels.lowering import interpret, lower
+from nonlin.kernels.number import DOUBLE, Lanes
 
 _INTEGERS = "bhilq"
 _UNSIGNED = "BHILQ"
@@ -60,7 +60,7 @@ def is_integral(formula: Expression) -> bool:
                 return False
             degree[node] = 0
         elif not isinstance(node, Application):
-            degree[node] = 1 if node.name == "x" else 0  # type: ignore[attr-defined]
+            degree[node] = 1 if node.name == "x" else 0
         else:
             inner = [degree[a] for a in node.arguments]
             if node.primitive not in _INTEGRAL:
@@ -209,7 +209,7 @@ _with_bfloat16: set[np.ufunc] = set()
 
 @cache
 def _api() -> Any:
-    from numpy._core import _multiarray_umath
+    from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
 
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
