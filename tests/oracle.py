@@ -324,9 +324,7 @@ ORACLE: dict[str, Entry] = {
     ),
     "soft_shrink": entry(soft_shrink, LINE, lambda lambd: [(-lambd, 0), (lambd, 0)], lambd=0.5),
     # Periodic
-    "snake": entry(
-        lambda x, alpha: x + sin(alpha * x) ** 2 / alpha, ((INF, -INF), (None, None), (None, None)), alpha=1
-    ),
+    "snake": entry(lambda x, alpha: x + sin(alpha * x) ** 2 / alpha, ((INF, -INF), (None, None), (None, None)), alpha=1),
     "snake_beta": entry(
         lambda x, alpha, beta: x + sin(alpha * x) ** 2 / beta,
         lambda alpha, beta: ((INF, -INF), (None, None), (None, None)) if alpha else LINE,
@@ -523,9 +521,7 @@ def both_signs(*points: float) -> list[float]:
     return [sign * point for point in points for sign in (1.0, -1.0)]
 
 
-ALL_KINKS = sorted(
-    {float(kink) for name, entry in ORACLE.items() for kink in entry.kinks(resolve(name, entry.required))}
-)
+ALL_KINKS = sorted({float(kink) for name, entry in ORACLE.items() for kink in entry.kinks(resolve(name, entry.required))})
 GRID: dict[str, list[float]] = {
     # The first ones are minima, of gelu, silu and mish; 2.699 is where gelu_tanh is farthest from gelu.
     "ordinary": [

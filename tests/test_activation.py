@@ -276,9 +276,7 @@ def test_ill_defined_activations_are_refused(case: str) -> None:
 def test_names_with_a_meaning_in_calls_are_reserved(reserved: str) -> None:
     space: dict[str, Any] = {}
     exec(f"def faulty(x, {reserved}=1.0): return x * {reserved}", space)
-    with pytest.raises(
-        FormulaError, match=f"^faulty: '{reserved}' means something else in a call; rename the parameter$"
-    ):
+    with pytest.raises(FormulaError, match=f"^faulty: '{reserved}' means something else in a call; rename the parameter$"):
         define(space["faulty"])
 
 

@@ -327,9 +327,7 @@ def test_saturated_rows_keep_the_digits_of_their_gradient(name: str, product: st
         mean = mp.fsum(map(mp.fmul, p, v.tolist()))
         want = {
             "softmax": [float(a * (b - mean)) for a, b in zip(p, v.tolist(), strict=True)],
-            "log_softmax": [
-                float(b - (mean if product == "jvp" else a * sum(v))) for a, b in zip(p, v.tolist(), strict=True)
-            ],
+            "log_softmax": [float(b - (mean if product == "jvp" else a * sum(v))) for a, b in zip(p, v.tolist(), strict=True)],
         }[name]
     np.testing.assert_allclose(call(name, x, product, v), want, rtol=1e-14)
     # The gradient of cross entropy, one-hot less softmax.

@@ -119,9 +119,7 @@ def test_derivatives_by_parameters() -> None:
     step, at = 1e-6, (1.5, 2.0)
     up, down = (nl.swiglu_clamped(*at, alpha=1.702 + d) for d in (step, -step))
     assert nl.swiglu_clamped.derivative(*at, wrt="alpha") == pytest.approx((up - down) / (2 * step), rel=1e-8)
-    assert nl.swiglu_clamped.derivative(9.0, 2.0, wrt="limit") == pytest.approx(
-        nl.swish.derivative(7.0, beta=1.702) * 3
-    )
+    assert nl.swiglu_clamped.derivative(9.0, 2.0, wrt="limit") == pytest.approx(nl.swish.derivative(7.0, beta=1.702) * 3)
 
 
 # One array split in halves

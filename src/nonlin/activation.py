@@ -97,9 +97,7 @@ class Parameter:
     def excludes_zero(self) -> bool:
         """Whether the bounds rule out zero."""
         b = {name: bound for name, bound in self.bounds.items() if not isinstance(bound, str)}
-        return (
-            b.get("ne") == 0 or b.get("gt", -1) >= 0 or b.get("ge", -1) > 0 or b.get("lt", 1) <= 0 or b.get("le", 1) < 0
-        )
+        return b.get("ne") == 0 or b.get("gt", -1) >= 0 or b.get("ge", -1) > 0 or b.get("lt", 1) <= 0 or b.get("le", 1) < 0
 
     def __repr__(self) -> str:
         parts = [] if self.default is None else [repr(self.default)]
@@ -424,13 +422,14 @@ def _restore(name: str, formula: Expression, state: dict[str, Any]) -> Activatio
 
 
 def _with_default(parameter: Parameter, default: float | None) -> Parameter:
-    return Parameter(default, **parameter.bounds, learnable=parameter.learnable)  # type: ignore[arg-type]
+    return Parameter(default, **parameter.bounds, learnable=parameter.learnable)
 
 
 def _signature(of: Activation) -> inspect.Signature:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     own = [inspect.Parameter(name, kind) for name in of.operands]
-    for name, parameter in sorted(of.parameters.items(), key=lambda item: item[1].default is not None):
+    required_first = sorted(of.parameters.items(), key=lambda item: item[1].default is not None)
+    for name, parameter in required_first:
         default = inspect.Parameter.empty if parameter.default is None else parameter.default
         own.append(inspect.Parameter(name, kind, default=default))
     return inspect.Signature(own)
@@ -456,10 +455,10 @@ def check_definition(of: Activation) -> None:
     """Raise FormulaError if the formula uses an unknown symbol, reserved names, or divides by what may be zero."""
     reserved = (_UFUNC_KEYWORDS | {"wrt"}) & {*of.operands, *of.parameters}
     if reserved:
-        raise FormulaError(f"{of.name}: {sorted(reserved)[0]!r} means something else in a call; rename the parameter")
+        raise FormulaError(f"{of.name}: {min(reserved)!r} means something else in a call; rename the parameter")
     stray = symbols(of.formula) - {*of.operands, *of.parameters}
     if stray:
-        raise FormulaError(f"{of.name} uses the symbol {sorted(stray)[0]!r}, which is not one of its parameters")
+        raise FormulaError(f"{of.name} uses the symbol {min(stray)!r}, which is not one of its parameters")
     defaults = {name: parameter.default for name, parameter in of.parameters.items() if parameter.default is not None}
     of.check(**defaults)
     for formula in (of.formula, canonical(of.formula), differentiate(of.formula)):
@@ -681,5 +680,3 @@ def define(
         except FormulaError as error:
             raise error if own_name in str(error) else FormulaError(f"{own_name}: {error}") from None
     return made
-
-

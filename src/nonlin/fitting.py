@@ -18,9 +18,7 @@ _STARTS = (0.0, 1.0, 10.0, 100.0)
 _ITERATIONS = 200
 
 
-def fit_rational(
-    activation: str | Callable[[Array], Any], interval: tuple[float, float] = (-3.0, 3.0)
-) -> dict[str, float]:
+def fit_rational(activation: str | Callable[[Array], Any], interval: tuple[float, float] = (-3.0, 3.0)) -> dict[str, float]:
     """Fit the coefficients of ``rational`` to an activation: the least mean square error over an interval.
 
     Parameters

@@ -38,9 +38,7 @@ def test_it_is_the_fraction_of_the_paper(x: float, coefficients: list[float]) ->
     c = dict(zip(NAMES, coefficients, strict=True))
     # What the denominator loses in its own bars counts, too.
     terms = sum(abs(c[f"b{k}"]) * abs(x) ** k for k in range(1, 5)) / float(1 + abs(below(x, **c)))
-    assert nl.rational(x, **c) == pytest.approx(
-        float(exact(x, **c)), abs=4e-16 * rough(x, **c) * (1 + terms), rel=1e-15
-    )
+    assert nl.rational(x, **c) == pytest.approx(float(exact(x, **c)), abs=4e-16 * rough(x, **c) * (1 + terms), rel=1e-15)
 
 
 @pytest.mark.parametrize("x", [1.0, 30.0, 1e10, 1e62, 1e200, 1.7e308])

@@ -81,9 +81,7 @@ def test_partials_agree_with_numerical_differentiation(primitive: Primitive) -> 
             for k, partial in enumerate(partials):
                 if isinstance(given[k], Constant):
                     continue
-                wanted = mp.diff(
-                    lambda *t: primitive.reference(mp, *t), values, tuple(int(i == k) for i in range(len(values)))
-                )
+                wanted = mp.diff(lambda *t: primitive.reference(mp, *t), values, tuple(int(i == k) for i in range(len(values))))
                 assert close(at(partial, names), wanted), (values, k)
 
 

@@ -122,9 +122,7 @@ def test_a_float_is_the_decimal_that_it_prints_as(number: Any, exact: Fraction) 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, "one", None])
 def test_what_is_no_number_is_no_constant(number: Any) -> None:
-    with pytest.raises(
-        FormulaError, match=re.escape(f"{number!r} is not a finite number and cannot stand in a formula")
-    ):
+    with pytest.raises(FormulaError, match=re.escape(f"{number!r} is not a finite number and cannot stand in a formula")):
         Constant(number)
 
 
@@ -289,9 +287,7 @@ def test_errors_of_tracing_name_the_function_and_keep_their_cause() -> None:
     def clumsy(x):  # type: ignore[no-untyped-def]
         return x % 2
 
-    with pytest.raises(
-        FormulaError, match=r"^clumsy cannot be read as a formula: TypeError: .*; a formula uses"
-    ) as caught:
+    with pytest.raises(FormulaError, match=r"^clumsy cannot be read as a formula: TypeError: .*; a formula uses") as caught:
         trace(clumsy, ("x",))
     assert isinstance(caught.value.__cause__, TypeError)
 

@@ -395,9 +395,7 @@ def test_saturation() -> None:
     assert facts("tanh").saturates == (True, True)
     assert facts("relu").saturates == (True, False)
     assert facts("log_sigmoid").saturates == (False, True)
-    assert (
-        facts("sin").saturates == facts("identity").saturates == facts("sqrt_softplus").saturates[::-1] == (False,) * 2
-    )
+    assert facts("sin").saturates == facts("identity").saturates == facts("sqrt_softplus").saturates[::-1] == (False,) * 2
 
 
 @pytest.mark.parametrize(

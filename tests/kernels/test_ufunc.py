@@ -119,13 +119,9 @@ def test_out_of_another_dtype_is_cast_safely_only() -> None:
     x = np.linspace(-3, 3, 21, dtype=np.float32)
     wide = nl.silu(x, out=np.empty(21))
     assert same(wide, nl.silu(x).astype(np.float64))
-    with pytest.raises(
-        TypeError, match=r"^silu: Cannot cast ufunc 'silu' output from dtype\('float64'\) to dtype\('int64'\)"
-    ):
+    with pytest.raises(TypeError, match=r"^silu: Cannot cast ufunc 'silu' output from dtype\('float64'\) to dtype\('int64'\)"):
         nl.silu(x.astype(np.float64), out=np.empty(21, np.int64))
-    assert same(
-        nl.silu(x.astype(np.float64), out=np.empty(21, np.float32)), nl.silu(x.astype(np.float64)).astype(np.float32)
-    )
+    assert same(nl.silu(x.astype(np.float64), out=np.empty(21, np.float32)), nl.silu(x.astype(np.float64)).astype(np.float32))
 
 
 def test_out_broadcasts_the_input() -> None:
@@ -166,9 +162,7 @@ def test_signature_chooses_the_loop() -> None:
 
 def test_casting_is_obeyed() -> None:
     x = np.array([1.0, -1.0])
-    with pytest.raises(
-        TypeError, match=r"^relu: Cannot cast ufunc 'relu' input from dtype\('float64'\) to dtype\('float32'\)"
-    ):
+    with pytest.raises(TypeError, match=r"^relu: Cannot cast ufunc 'relu' input from dtype\('float64'\) to dtype\('float32'\)"):
         nl.relu(x, dtype=np.float32, casting="safe")
     assert nl.relu(x, dtype=np.float32, casting="same_kind").dtype == np.float32
     assert nl.relu(np.array([1.5, -1.0]), dtype=np.int64, casting="unsafe").tolist() == [1, 0]

@@ -58,9 +58,7 @@ def hard_mish(x):
     return x / 2 * (minimum(maximum(x, -2), 0) + 2)
 
 
-@activation(
-    source="Fernandez & Mali 2024, arXiv:2412.20269; Liu & Di 2020 (TanhExp), arXiv:2003.09855", aliases=("tanhexp",)
-)
+@activation(source="Fernandez & Mali 2024, arXiv:2412.20269; Liu & Di 2020 (TanhExp), arXiv:2003.09855", aliases=("tanhexp",))
 def telu(x):
     """Hyperbolic tangent exponential linear unit; TanhExp is the same function."""
     return x * tanh(exp(x))

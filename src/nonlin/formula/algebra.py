@@ -196,9 +196,7 @@ def _sum(terms: list[tuple[Fraction, Powers]]) -> Expression:
 def _shared(terms: list[tuple[Fraction, Powers]]) -> Powers:
     shared: Mapping[Expression, int] = terms[0][1]
     for _, powers in terms[1:]:
-        shared = {
-            base: min(e, powers[base], key=abs) for base, e in shared.items() if base in powers and e * powers[base] > 0
-        }
+        shared = {base: min(e, powers[base], key=abs) for base, e in shared.items() if base in powers and e * powers[base] > 0}
     return dict(shared)
 
 

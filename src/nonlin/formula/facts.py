@@ -662,9 +662,7 @@ class Facts:
     def symmetry(self) -> str | None:
         """'odd' if f(-x) = -f(x), 'even' if f(-x) = f(x), or None."""
         points = [*self._cuts, *(_arithmetic().mpf(x) / 8 for x in (0, 1, 3, 7, 13, 29, 61, 127, 1001))]
-        pairs = [
-            (a, b) for a, b in ((self._at(x), self._at(-x)) for x in points) if not math.isnan(a) or not math.isnan(b)
-        ]
+        pairs = [(a, b) for a, b in ((self._at(x), self._at(-x)) for x in points) if not math.isnan(a) or not math.isnan(b)]
         if all(_close(a, b) for a, b in pairs):
             return "even"
         return "odd" if all(_close(a, -b) for a, b in pairs) else None
@@ -778,9 +776,7 @@ class Facts:
             if _below(max(low, low_2), min(high, high_2)) and (slope is None or slope != slope_2):
                 return False
         for value, level_slope in levels:
-            if any(
-                _below(low, value) and _below(value, high) and slope != level_slope for low, high, slope in stretches
-            ):
+            if any(_below(low, value) and _below(value, high) and slope != level_slope for low, high, slope in stretches):
                 return False
         return not any(_close(a, b) and not _close(slope, other) for (a, slope), (b, other) in combinations(levels, 2))
 
@@ -992,9 +988,7 @@ class Facts:
             for low, high in pairwise(sorted({z for z in marks if abs(z) <= width})):
                 x = deviation * (low + high) / 2
                 piece = next(piece for piece in self._pieces if piece.low < x < piece.high)
-                panels.append(
-                    (_density(_program(piece.derivative(order), _MOMENT_DIGITS), deviation, power), low, high)
-                )
+                panels.append((_density(_program(piece.derivative(order), _MOMENT_DIGITS), deviation, power), low, high))
             sizes = [abs(f(a + (b - a) * mp.mpf(k) / 8)) for f, a, b in panels for k in (1, 3, 5, 7)]
             if max(sizes[0], sizes[-1]) <= 1e-25 * max(sizes) + 1e-40:
                 return _integral(panels, max(sizes) or 1)
@@ -1032,9 +1026,7 @@ def _integral(panels: list[_Panel], unit: Real) -> Real:
 
     def gauss(panel: _Panel) -> tuple[_Panel, Real, Real]:
         function, low, high = panel
-        return panel, *mp.quad(
-            lambda z: function(z) / unit, [low, high], method="gauss-legendre", maxdegree=5, error=True
-        )
+        return panel, *mp.quad(lambda z: function(z) / unit, [low, high], method="gauss-legendre", maxdegree=5, error=True)
 
     parts = list(map(gauss, panels))
     for halvings in range(9):

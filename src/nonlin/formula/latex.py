@@ -45,9 +45,7 @@ class Latex(Spelling[tuple[str, int]]):
             spelled = rf"{digits} \cdot 10^{{{int(exponent)}}}"
         return spelled, 15 if value < 0 else _FRACTION if "/" in decimal(value) else 100
 
-    def application(
-        self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application
-    ) -> tuple[str, int]:
+    def application(self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application) -> tuple[str, int]:
         binds = primitive.precedence
         if primitive.symbol is None or primitive.name in _DELIMITED:
             # Where a template repeats its argument inside a sum, the argument must not be a sum itself.
@@ -58,7 +56,7 @@ class Latex(Spelling[tuple[str, int]]):
             return self._product(node, arguments), binds
         parts = []
         for position, (spelled, inner) in enumerate(arguments):
-            tight = binds + 1 if (position and primitive.name in ("subtract",)) or primitive.name == "integer_power" else binds
+            tight = binds + 1 if (position and primitive.name == "subtract") or primitive.name == "integer_power" else binds
             needs = position == 0 or primitive.name != "integer_power"
             parts.append(rf"\left({spelled}\right)" if needs and inner < tight else spelled)
         return primitive.latex.format(*parts), binds

@@ -233,7 +233,8 @@ where: Primitive = _primitive(
 maximum: Primitive = _primitive(
     "maximum", 2, lambda mp, a, b: a if a > b else b, r"\max({0}, {1})",
     partials=lambda a, b: (where(a > b, 1, 0), where(a > b, 0, 1)),
-    definition=lambda a, b: where(a > b, a, b), doc="The larger one.",
+    definition=lambda a, b: where(a > b, a, b),
+    doc="The larger one.",
 )  # fmt: skip
 minimum: Primitive = _primitive(
     "minimum", 2, lambda mp, a, b: a if a < b else b, r"\min({0}, {1})",
@@ -260,7 +261,9 @@ expm1: Primitive = _primitive(
     "expm1", 1, lambda mp, a: mp.expm1(a), "e^{{{0}}} - 1",
     partials=lambda a: (exp(a),), definition=lambda a: exp(a) - 1, precedence=10, doc="exp(a) - 1, exact near 0.",
 )  # fmt: skip
-log: Primitive = _primitive("log", 1, lambda mp, a: mp.log(a), r"\log({0})", partials=lambda a: (1 / a,), doc="Natural logarithm.")
+log: Primitive = _primitive(
+    "log", 1, lambda mp, a: mp.log(a), r"\log({0})", partials=lambda a: (1 / a,), doc="Natural logarithm."
+)
 log1p: Primitive = _primitive(
     "log1p", 1, lambda mp, a: mp.log1p(a), r"\log(1 + {0})",
     partials=lambda a: (1 / (1 + a),), definition=lambda a: log(1 + a), doc="log(1 + a), exact near 0.",

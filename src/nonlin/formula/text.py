@@ -35,14 +35,12 @@ class Text(Spelling[tuple[str, int]]):
         spelled = decimal(value)
         return spelled, 15 if value < 0 else 20 if "/" in spelled else 100
 
-    def application(
-        self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application
-    ) -> tuple[str, int]:
+    def application(self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application) -> tuple[str, int]:
         operator, binds = primitive.symbol, primitive.precedence
         if operator is None:
             return (f"{primitive.name}({', '.join(a for a, _ in arguments)})" if arguments else primitive.name), 100
         if primitive.arity == 1:
-            (inner, inner_binds), = arguments
+            ((inner, inner_binds),) = arguments
             return operator + (inner if inner_binds >= binds else f"({inner})"), binds
         (left, left_binds), (right, right_binds) = arguments
         # Python reads equal operators from the left, and powers from the right.

@@ -66,9 +66,7 @@ def _float32_ulp(y: Array) -> Array:
 
 
 @cache
-def choose_lanes(
-    formula: Expression, names: tuple[str, ...], typical: tuple[float, ...], *, for_half: bool = False
-) -> Lanes:
+def choose_lanes(formula: Expression, names: tuple[str, ...], typical: tuple[float, ...], *, for_half: bool = False) -> Lanes:
     """Choose the lanes for a float32 loop, or for a float16 or bfloat16 one, at usual values of the other operands.
 
     Parameters

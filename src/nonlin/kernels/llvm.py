@@ -191,13 +191,9 @@ class _FloatingBody(_Body):
         whole = self.integer("sub", self.as_integers(shifted), self.integer_splat(offset))
         first = self.integer("lshr", whole, self.integer_splat(1))
         second = self.integer("sub", whole, first)
-        one, two = (
-            self.as_floats(self.integer("shl", part, self.integer_splat(self.mantissa))) for part in (first, second)
-        )
+        one, two = (self.as_floats(self.integer("shl", part, self.integer_splat(self.mantissa))) for part in (first, second))
         scaled = self.emit(f"fmul {self.vector} {self.emit(f'fmul {self.vector} {a}, {one}')}, {two}")
-        return self.emit(
-            f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}"
-        )
+        return self.emit(f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}")
 
     def emit_exponent(self, a: str) -> str:
         biased = self.integer("lshr", self.as_integers(a), self.integer_splat(self.mantissa))
@@ -433,9 +429,7 @@ def kernel_source(kernel: Kernel, target: Target) -> str:
         place = code.emit(f"getelementptr i8, ptr {starts[k]}, i64 {code.emit(f'mul i64 %i, {moving[k]}')}")
         chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[k]}")
         values[name] = _load(code, chosen, storage, element, width)
-    body: _Body = (
-        _IntegerBody(width, kernel.output, values) if kernel.lanes is None else _FloatingBody(width, element, values)
-    )
+    body: _Body = _IntegerBody(width, kernel.output, values) if kernel.lanes is None else _FloatingBody(width, element, values)
     result = body(kernel.operations)
     code.lines += body.lines
     declarations = set(body.declarations)
@@ -556,9 +550,7 @@ def _split_declarations(block: str) -> list[str]:
     return [*lines[:first], rest] if rest else lines
 
 
-def _copy_lanes(
-    code: _Code, storage: Storage, width: int, base: str, step: str, buffer: str, last: str
-) -> None:
+def _copy_lanes(code: _Code, storage: Storage, width: int, base: str, step: str, buffer: str, last: str) -> None:
     """Gather a vector's elements into a buffer; beyond the end the last element again."""
     at = "%i" if step != "0" else "0"
     for lane in range(width):

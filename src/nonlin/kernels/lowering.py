@@ -113,7 +113,8 @@ class _Lowering(Spelling[_Spelled]):
             # a/b^n would be 0 where b^n overflows and the quotient is still a subnormal number.
             base, power = node.arguments[1].arguments
             inverse = self.constant(Fraction(1)) / self._number(base)
-            return arguments[0] * _integer_power(inverse, int(power.value))
+            dividend: Number = arguments[0]
+            return dividend * _integer_power(inverse, int(power.value))
         if primitive is p.multiply and is_application(node.arguments[1], "integer_power"):
             # c*x^n as ((c*x)*x)...: x^n alone may overflow where the product does not, and 0*inf is no number.
             base, power = node.arguments[1].arguments

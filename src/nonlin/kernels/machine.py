@@ -16,9 +16,7 @@ MACHINE: dict[str, Primitive] = {}
 
 
 def _machine(name: str, arity: int, reference: Any, simplify: Any = None, doc: str = "") -> Primitive:
-    MACHINE[name] = record = Primitive(
-        name, arity, reference, rf"\mathrm{{{name}}}", simplify=simplify, doc=doc
-    )
+    MACHINE[name] = record = Primitive(name, arity, reference, rf"\mathrm{{{name}}}", simplify=simplify, doc=doc)
     return record
 
 
@@ -34,9 +32,7 @@ def _simplify_fma(a: Expression, b: Expression, c: Expression) -> Expression | N
     return None
 
 
-fma = _machine(
-    "fma", 3, lambda mp, a, b, c: a * b + c, _simplify_fma, "a*b + c, rounded once."
-)
+fma = _machine("fma", 3, lambda mp, a, b, c: a * b + c, _simplify_fma, "a*b + c, rounded once.")
 rint = _machine("rint", 1, lambda mp, a: mp.nint(a), doc="The nearest whole number, ties to even.")
 scale = _machine(
     "scale",
@@ -48,15 +44,11 @@ scale = _machine(
     Zero when n is far below the exponent range, *whatever a is*: n then comes from an exponential, which outweighs even an
     infinite a (x*exp(x) at -inf).""",
 )
-copy_sign = _machine(
-    "copy_sign", 2, lambda mp, a, b: -abs(a) if b < 0 else abs(a), doc="|a| with the sign of b."
-)
+copy_sign = _machine("copy_sign", 2, lambda mp, a, b: -abs(a) if b < 0 else abs(a), doc="|a| with the sign of b.")
 exponent = _machine(
     "exponent", 1, lambda mp, a: mp.mpf(mp.frexp(a)[1] - 1), doc="The whole n with 1 <= |a|/2**n < 2, for a normal a > 0."
 )
-significand = _machine(
-    "significand", 1, lambda mp, a: mp.frexp(a)[0] * 2, doc="a/2**exponent(a), for a normal a > 0."
-)
+significand = _machine("significand", 1, lambda mp, a: mp.frexp(a)[0] * 2, doc="a/2**exponent(a), for a normal a > 0.")
 #: sine and cosine of arguments too large for the range reduction in vector code; the platform's own library then.
 library_sin = _machine("library_sin", 3, lambda mp, a, b, c: mp.sin(a), doc="sin(a) where |a| > c, b elsewhere.")
 library_cos = _machine("library_cos", 3, lambda mp, a, b, c: mp.cos(a), doc="cos(a) where |a| > c, b elsewhere.")
