@@ -1,5 +1,6 @@
 """Many threads at the same place at the same time."""
 
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,5 +17,10 @@ def at_once(work: Callable[[int], T], count: int = 8) -> list[T]:
         gate.wait(60)
         return work(k)
 
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(wait_and_work, range(count)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they interrupt each other often
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(wait_and_work, range(count)))
+    finally:
+        sys.setswitchinterval(before)

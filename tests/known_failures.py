@@ -27,7 +27,4 @@ KNOWN_FAILURES: dict[str, list[str]] = {
         for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "soft_shrink")
         for character in "LQ"
     ],
-    "a cached derivative of order 1 answers for order 1.0": [
-        "test_activation.py::test_orders_are_checked_where_the_derivative_is_known_already[1.0]",
-    ],
 }

@@ -202,8 +202,8 @@ class Activation:
         >>> print(nl.relu.derivative([-1.0, 0.0, 2.0]))
         [0. 0. 1.]
         """
-        if isinstance(order, bool):  # which would find the kernel of order 0 or 1
-            raise ValueError(f"order must be a whole number of at least 0, got {order}")
+        if type(order) is not int:  # True and 1.0 would find the kernel of order 1
+            raise ValueError(f"order must be a whole number of at least 0, got {order!r}")
         return self._evaluate(wrt, order, arguments, keywords)
 
     def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -530,7 +530,13 @@ class Registry(Mapping[str, Any]):
         return list(dict.fromkeys(self._names[p] for p in plain))
 
 
+#: How code spells the place of a torch function. Other libraries' are not among them: jax.nn.gelu is our gelu_tanh.
+_TORCH_PLACES = ("torch.nn.functional.", "torch.nn.", "torch.", "nn.functional.", "nn.", "F.")
+
+
 def _plain(name: str) -> str:
+    for place in _TORCH_PLACES:
+        name = name.removeprefix(place)
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 

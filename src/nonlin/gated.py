@@ -148,7 +148,7 @@ class Gated(Activation):
         --------
         >>> import nonlin as nl
         >>> print(nl.swiglu_clamped.with_(limit=1.0)(5.0, 9.0))
-        1.6915827
+        1.6915915318656425
         """
         return _gated(super().with_(**defaults), self.gate)
 

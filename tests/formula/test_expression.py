@@ -49,7 +49,7 @@ def test_sharing_survives_collection() -> None:
 def test_threads_that_build_the_same_formula_get_one_object() -> None:
     def work(_: int) -> Expression:
         node: Expression = Symbol("fresh")
-        for k in range(200):
+        for k in range(500):
             node = exp(node) + k
         return node
 

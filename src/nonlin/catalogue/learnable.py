@@ -31,7 +31,7 @@ def rational(
     # Far out both would overflow; divided by x^4 they do not. At infinity a5*x must be 0 if a5 is.
     t = 1 / x
     leading = a5 * where((absolute(a5) > 0) | (absolute(t) > 0), x, 0)
-    above_far = leading + (a4 + t * (a3 + t * (a2 + t * (a1 + t * a0))))
-    below_far = b4 + t * (b3 + t * (b2 + t * b1))
+    above_far = leading + (a4 + a3 * t + a2 * t**2 + a1 * t**3 + a0 * t**4)
+    below_far = b4 + b3 * t + b2 * t**2 + b1 * t**3
     is_far = (absolute(x) > 1) & (absolute(b4) > 0)
     return where(is_far, above_far / (t**4 + _size(below_far)), above / (1 + _size(below)))

@@ -7,6 +7,7 @@ common subexpressions are shared by construction, and every pass over an express
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeAlias
@@ -261,14 +262,20 @@ def _restore(name: str, arguments: tuple[Expression, ...]) -> Expression:
     return Application(PRIMITIVES[name], arguments)
 
 
+_interning = threading.RLock()
+
+
 def _intern(cls: type[Any], key: tuple[Any, ...], **slots: object) -> Any:
     node = Expression._interned.get(key)
     if node is None:
-        node = object.__new__(cls)
-        for name, value in slots.items():
-            object.__setattr__(node, name, value)
-        # setdefault: two threads that build the same node must end up with one object.
-        node = Expression._interned.setdefault(key, node)
+        # Two threads that build the same node must end up with one object, and setdefault of a weak dictionary is not atomic.
+        with _interning:
+            node = Expression._interned.get(key)
+            if node is None:
+                node = object.__new__(cls)
+                for name, value in slots.items():
+                    object.__setattr__(node, name, value)
+                Expression._interned[key] = node
     return node
 
 

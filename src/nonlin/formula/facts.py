@@ -198,9 +198,11 @@ class _Arithmetic:
         return guarded
 
 
-@cache
+_made = cache(_Arithmetic)
+
+
 def _arithmetic(digits: int = _DIGITS) -> _Arithmetic:
-    return _Arithmetic(digits)
+    return _made(digits)
 
 
 def _close(a: Real, b: Real) -> bool:
@@ -483,6 +485,8 @@ class _Piece:
 
     def at(self, x: Real, order: int = 0) -> Real:
         """Return the value of a derivative at x, which may be an end of the interval."""
+        if order > 2:  # the formulas of high derivatives can become very long
+            return _arithmetic().diff(_program(self.derivative(0)), x, order)
         return _evaluate(self.derivative(order), x)
 
     def samples(self, order: int) -> list[tuple[Real, Real]]:

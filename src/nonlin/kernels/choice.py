@@ -21,8 +21,8 @@ Array = npt.NDArray[np.float64]
 
 #: The promise is 2 ulp for all inputs; the worst of a sample is a little better than the worst of all.
 _SAMPLE_ULPS = 1.5
-#: Next to a zero of the function terms cancel, and the promise is an absolute error instead.
-_NEAR_ZERO_ERROR = 2.5e-7
+#: Next to a zero of the function terms cancel, and the promise is an absolute error instead: 2.5e-7 for all inputs.
+_NEAR_ZERO_ERROR = 1.2e-7
 _NEAR_ZERO = 2.0
 _TOUCHING = 1e-3
 #: A float16 result is rounded from float32: 40 of float32's ulps are 0.005 of its own.
@@ -54,7 +54,7 @@ def near_zeros(x: Array, y: Array) -> npt.NDArray[np.bool_]:
     # Touched: small, and much larger on both sides.
     size = np.abs(y_known)
     left, right = (size[np.searchsorted(x_known, x_known + step).clip(0, len(size) - 1)] for step in (-1, 1))
-    touched = (size < _TOUCHING) & (4 * size < left) & (4 * size < right) & (np.abs(x_known) > 1)
+    touched = (size < _TOUCHING) & (4 * size < left) & (4 * size < right) & (np.abs(x_known) > 0.1)
     zeros = np.sort(np.concatenate([[-np.inf, np.inf], x_known[:-1][crossed], x_known[touched]]))
     following = np.searchsorted(zeros, x).clip(1, len(zeros) - 1)
     return np.asarray(np.minimum(x - zeros[following - 1], zeros[following] - x) <= _NEAR_ZERO)
