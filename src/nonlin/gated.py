@@ -87,6 +87,10 @@ class Gated(Activation):
     def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if not arguments and "x" in keywords:
             arguments = (keywords.pop("x"),)
+        if len(arguments) == 2 and arguments[1] is None:
+            arguments = arguments[:1]
+        elif keywords.get("value", 0) is None:
+            del keywords["value"]
         if len(arguments) == 1 and "value" not in keywords:
             axis, gate = keywords.pop("axis", -1), keywords.pop("gate", self.gate)
             arguments = self._split(arguments[0], axis, gate)

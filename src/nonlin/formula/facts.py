@@ -23,6 +23,8 @@ from nonlin.formula.spelling import Reference
 
 Real: TypeAlias = Any
 """An mpmath number: mpmath has no types."""
+_Panel: TypeAlias = tuple[Callable[[Real], Real], Real, Real]
+"""A function and the two points between which it is integrated."""
 
 _DIGITS = 50
 _MANY_DIGITS = 100  # to tell a small number from a rounding error
@@ -674,13 +676,8 @@ class Facts:
     @cached_property
     def period(self) -> float | None:
         """The smallest P with f(x + P) = f(x), or None."""
-        waves = _waves(self.formula)
-        if waves is not None:
-            points = [_arithmetic().mpf(x) / 7 for x in (-31, -12, -3, 1, 5, 17, 40)]
-            for period in (waves.longest * fraction for fraction in (0.5, 1, 2, 3, 4, 5, 6)):
-                if all(_close(self._at(x), self._at(x + period)) for x in points):
-                    return float(period)
-        return None
+        period = self._period(0)
+        return None if period is None else float(period)
 
     @cached_property
     def kinks(self) -> tuple[Kink, ...]:
@@ -800,7 +797,7 @@ class Facts:
         Returns
         -------
         float
-            NaN if the mean does not exist.
+            NaN if the mean does not exist, or if waves are too short to integrate over them one by one.
 
         Examples
         --------
@@ -984,19 +981,44 @@ class Facts:
         ends = [-math.inf, *(end for piece in self._pieces for end in (piece.low, piece.high)), math.inf]
         if any(a != b for a, b in zip(ends[::2], ends[1::2], strict=True)):
             return mp.nan  # somewhere the formula is no real number
-        scales = [sign * mp.mpf(10) ** k for k in range(-3, 7) for sign in (1, -1)]
-        marks = [x / deviation for x in (0, *scales, *self._cuts, *_centres(self.formula))]
+        waves = _waves(self.formula)
+        if waves is not None and deviation > 100 * waves.shortest:
+            return self._mean_over_period(power, order, deviation)
+        known = [*self._cuts, *_centres(self.formula), *(sign * mp.mpf(10) ** k for k in range(-3, 7) for sign in (1, -1))]
         for width in (12, 24, 48, 96, 192):
-            marks += [mp.mpf(sign * z) for z in (1, 2, 4, 8, width) for sign in (1, -1)]
-            panels = []
-            for low, high in pairwise(sorted({z for z in marks if abs(z) <= width})):
-                x = deviation * (low + high) / 2
-                piece = next(piece for piece in self._pieces if piece.low < x < piece.high)
-                panels.append((_density(_program(piece.derivative(order), _MOMENT_DIGITS), deviation, power), low, high))
+            known += [deviation * z for z in (-width, -8, -4, -2, -1, 0, 1, 2, 4, 8, width)]
+            panels = [
+                (_density(value, deviation, power), low / deviation, high / deviation)
+                for value, low, high in self._panels(order, known, width * deviation)
+            ]
             sizes = [abs(f(a + (b - a) * mp.mpf(k) / 8)) for f, a, b in panels for k in (1, 3, 5, 7)]
             if max(sizes[0], sizes[-1]) <= 1e-25 * max(sizes) + 1e-40:
                 return _integral(panels, max(sizes) or 1)
         return mp.nan
+
+    def _mean_over_period(self, power: int, order: int, deviation: Real) -> Real:
+        """Return the mean where a standard deviation is so many waves that all phases are equally probable."""
+        period = self._period(order)
+        if period is None or 2 * math.pi * deviation < 10 * period:
+            return _arithmetic().nan
+        points = [*self._cuts, *(period * k / 16 for k in range(-8, 9))]
+        panels = [(_power(value, power), low, high) for value, low, high in self._panels(order, points, period / 2)]
+        return _integral(panels, 1) / period
+
+    def _panels(self, order: int, points: list[Real], bound: Real) -> Iterator[_Panel]:
+        """Yield a derivative between neighbours of the points within bounds, as one smooth function each."""
+        for low, high in pairwise(sorted({x for x in points if abs(x) <= bound})):
+            piece = next(piece for piece in self._pieces if piece.low < (low + high) / 2 < piece.high)
+            yield _program(piece.derivative(order), _MOMENT_DIGITS), low, high
+
+    def _period(self, order: int) -> Real | None:
+        waves = _waves(self.formula)
+        if waves is not None:
+            points = [_arithmetic().mpf(x) / 7 for x in (-31, -12, -3, 1, 5, 17, 40)]
+            for period in (waves.longest * fraction for fraction in (0.5, 1, 2, 3, 4, 5, 6)):
+                if all(_close(self._at(x, order), self._at(x + period, order)) for x in points):
+                    return period
+        return None
 
 
 def _sign(value: Real) -> int:
@@ -1018,7 +1040,8 @@ def _density(function: Callable[[Real], Real], deviation: Real, power: int) -> C
     return lambda z: function(deviation * z) ** power * mp.exp(-z * z / 2) / root
 
 
-_Panel: TypeAlias = tuple[Callable[[Real], Real], Real, Real]
+def _power(function: Callable[[Real], Real], power: int) -> Callable[[Real], Real]:
+    return lambda x: function(x) ** power
 
 
 def _integral(panels: list[_Panel], unit: Real) -> Real:

@@ -10,7 +10,6 @@ from nonlin.formula.spelling import Spelling
 from nonlin.formula.text import decimal
 
 _GREEK = frozenset("alpha beta gamma delta epsilon lambda mu nu omega phi psi rho sigma tau theta".split())
-_FUNCTION_ARGUMENT = 0  # inside brackets of its own, any argument stands as it is
 _TALL = (r"\frac", r"\tfrac", r"\begin")
 _FRACTION = 25  # what is tall multiplies as it stands, but an exponent beside it needs brackets
 _DELIMITED = frozenset({"divide", "sqrt", "where", "maximum", "minimum", "absolute"})
