@@ -24,13 +24,14 @@ from nonlin.formula.expression import (
     trace,
 )
 from nonlin.formula.latex import latex
-from nonlin.kernels.ufunc import Function, add_bfloat16, is_integral, make_ufunc
+from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
 
 if TYPE_CHECKING:
     from nonlin.formula.facts import Facts
 
 Bound: TypeAlias = float | str | None
+_DEFAULT_DTYPE = np.dtype(np.float64)
 _UFUNC_KEYWORDS = frozenset({"out", "where", "dtype", "casting", "order", "subok", "signature"})
 _COMPARISONS: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "gt": (">", lambda value, bound: value > bound),
@@ -218,6 +219,7 @@ class Activation:
         ufunc = self._ufuncs.get((wrt, order, get_precision()))
         if ufunc is None:
             ufunc = self.derivative_ufunc(order=order, wrt=wrt)
+            compile_loop(ufunc, getattr(arguments[0], "dtype", _DEFAULT_DTYPE))
         if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
             arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
         try:

@@ -46,6 +46,7 @@ def _normal(node: Expression) -> Expression:
     return node
 
 
+@cache
 def _factors(node: Expression) -> tuple[Fraction, Powers]:
     """Split a product into its rational coefficient and the powers of its other factors."""
     if isinstance(node, Constant):
@@ -159,6 +160,7 @@ def _terms(node: Expression, times: Fraction = Fraction(1)) -> list[tuple[Fracti
     return [(coefficient * times, powers)]
 
 
+@cache
 def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     merged: dict[frozenset[tuple[Expression, int]], tuple[Fraction, Powers]] = {}
     for coefficient, powers in _terms(node):
@@ -167,6 +169,7 @@ def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     return [term for term in merged.values() if term[0]]
 
 
+@cache
 def _content(node: Expression) -> tuple[Fraction, Expression]:
     """Split a sum of at least two terms into its content, if all coefficients have the same size, and the rest."""
     terms = _collect(node)

@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import combinations, pairwise
-from typing import Any, TypeAlias
+from threading import RLock
+from typing import Any, TypeAlias, TypeVar
 
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Expression, Symbol, as_expression, postorder, rebuild, symbols
 from nonlin.formula.spelling import Reference
 
+T = TypeVar("T")
 Real: TypeAlias = Any
 """An mpmath number: mpmath has no types."""
 _Panel: TypeAlias = tuple[Callable[[Real], Real], Real, Real]
@@ -47,6 +49,14 @@ class Interval:
     high: Real
     low_closed: bool = False
     high_closed: bool = False
+
+    @property
+    def nearest(self) -> Real:
+        """The point nearest to zero, or one inside next to an open end that is."""
+        if self.low < 0 < self.high:
+            return type(self.low)(0)
+        end, closed, inwards = (self.low, self.low_closed, 1) if self.low >= 0 else (self.high, self.high_closed, -1)
+        return end if closed else end + inwards * min(self.high - self.low, 2) / 2
 
     def __str__(self) -> str:
         return f"{'(['[self.low_closed]}{_short(self.low)}, {_short(self.high)}{')]'[self.high_closed]}"
@@ -103,9 +113,8 @@ class Bound:
 
     @property
     def x(self) -> Real:
-        """The place nearest to zero where it is attained, or else approached."""
-        near = [min(max(0, i.low), i.high) for i in self.where.intervals]
-        return min((*self.where.points, *near) or self.approached, key=abs)
+        """The place nearest to zero where it is attained, or else approached; inside, for an interval that is open there."""
+        return min((*self.where.points, *(i.nearest for i in self.where.intervals)) or self.approached, key=abs)
 
     def __str__(self) -> str:
         where = f"at {self.where}" if self.attained else f"approached at {', '.join(map(_short, self.approached))}"
@@ -285,7 +294,7 @@ def _root(function: Callable[[Real], Real], low: Real, high: Real) -> Real:
         middle = (low + high) / 2
         low, high = (low, middle) if (function(middle) > 0) == rising else (middle, high)
     find = _arithmetic().findroot
-    return find(function, (low, high), solver="anderson", tol=1e-99, maxsteps=300, verify=False)
+    return find(function, (low, high), solver="anderson", tol=1e-47, maxsteps=200, verify=False)
 
 
 def _roots(points: list[tuple[Real, Real]], function: Callable[[Real], Real]) -> list[Real]:
@@ -458,10 +467,13 @@ def _grid(formula: Expression, low: Real, high: Real) -> list[Real]:
         points.update(spacing * k for k in range(-count, count + 1))
         far = max(mp.mpf(10) ** 6, 100 * waves.window)
         points.update(sign * (far + spacing * k) for k in range(min(count, 100)) for sign in (1, -1))
-    for centre in {low, high, *_centres(formula)} - {0, -mp.inf, mp.inf}:
-        points.update({centre, *(centre + sign * step for step in _steps(8) for sign in (1, -1))})
-    if not mp.isinf(high - low):
+    centres = set(_centres(formula))
+    if mp.isinf(high - low):
+        centres |= {low, high} - {-mp.inf, mp.inf}
+    else:
         points.update(low + (high - low) * k / 32 for k in range(1, 32))
+    for centre in centres - {0}:
+        points.update({centre, *(centre + sign * step for step in _steps(8) for sign in (1, -1))})
     return sorted(x for x in points if low < x < high)
 
 
@@ -561,6 +573,16 @@ def _pieces(formula: Expression) -> list[_Piece]:
 # --- facts ------------------------------------------------------------------------------------------------------------
 
 
+class _Fact(cached_property[T]):
+    """A property that is computed once, and by one thread: mpmath keeps its precision where all threads see it."""
+
+    lock = RLock()
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        with self.lock:
+            return super().__get__(instance, owner)
+
+
 class Facts:
     """Properties of a function of x, computed from its formula when they are asked for. Made by :func:`facts_of`.
 
@@ -585,38 +607,38 @@ class Facts:
 
     # --- values -------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @_Fact
     def range(self) -> Range:
         """The smallest interval with all values, closed where the bound is attained."""
         low, high = self._bounds
         return Range(float(low.value), float(high.value), low.attained, high.attained)
 
-    @cached_property
+    @_Fact
     def minimum(self) -> Bound | None:
         """The smallest value and where it is taken; None if it is not."""
         return self._bounds[0] if self._bounds[0].attained else None
 
-    @cached_property
+    @_Fact
     def maximum(self) -> Bound | None:
         """The largest value and where it is taken; None if it is not."""
         return self._bounds[1] if self._bounds[1].attained else None
 
-    @cached_property
+    @_Fact
     def bounded(self) -> bool:
         """Whether all values lie between two numbers."""
         return math.isfinite(self.range.infimum) and math.isfinite(self.range.supremum)
 
-    @cached_property
+    @_Fact
     def limits(self) -> Limits:
         """The limits at -inf and inf."""
         return self._limits(0)
 
-    @cached_property
+    @_Fact
     def slope_limits(self) -> Limits:
         """The limits of the derivative at -inf and inf."""
         return self._limits(1)
 
-    @cached_property
+    @_Fact
     def zeros(self) -> Places:
         """Where the value is zero."""
         places: list[Real | _Piece] = [x for x in self._cuts if self._at(x) == 0]
@@ -627,14 +649,14 @@ class Facts:
                 places.append(piece)
         return self._places(places)
 
-    @cached_property
+    @_Fact
     def fixed_points(self) -> Places:
         """Where the value is x itself."""
         return facts_of(self.formula - Symbol("x")).zeros
 
     # --- shape --------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @_Fact
     def monotone(self) -> str | None:
         """'increasing' or 'decreasing', 'strictly' so if no two values are equal, 'constant', or None."""
         signs = {sign for piece in self._pieces for sign in piece.signs(1)}
@@ -651,7 +673,7 @@ class Facts:
         direction = {1: "increasing", -1: "decreasing"}[signs.pop()]
         return direction if any(piece.constant() for piece in self._pieces) else f"strictly {direction}"
 
-    @cached_property
+    @_Fact
     def convexity(self) -> str | None:
         """'convex', 'concave', 'linear' if it is both, or None if it is neither."""
         if not self.continuous:
@@ -664,7 +686,7 @@ class Facts:
             return None
         return {1: "convex", -1: "concave"}[signs.pop()] if signs else "linear"
 
-    @cached_property
+    @_Fact
     def symmetry(self) -> str | None:
         """'odd' if f(-x) = -f(x), 'even' if f(-x) = f(x), or None."""
         points = [*self._cuts, *(_arithmetic().mpf(x) / 8 for x in (0, 1, 3, 7, 13, 29, 61, 127, 1001))]
@@ -673,13 +695,13 @@ class Facts:
             return "even"
         return "odd" if all(_close(a, -b) for a, b in pairs) else None
 
-    @cached_property
+    @_Fact
     def period(self) -> float | None:
         """The smallest P with f(x + P) = f(x), or None."""
         period = self._period(0)
         return None if period is None else float(period)
 
-    @cached_property
+    @_Fact
     def kinks(self) -> tuple[Kink, ...]:
         """Where the value or a derivative jumps, with the lowest one that does."""
         found = []
@@ -693,35 +715,35 @@ class Facts:
                     break
         return tuple(found)
 
-    @cached_property
+    @_Fact
     def smoothness(self) -> str:
         """'discontinuous', 'C0' if the value is continuous, 'C1' if the slope is too, and so on, or 'C-infinity'."""
         order = min((kink.order for kink in self.kinks), default=None)
         return "C-infinity" if order is None else f"C{order - 1}" if order else "discontinuous"
 
-    @cached_property
+    @_Fact
     def continuous(self) -> bool:
         """Whether the value jumps nowhere."""
         return self.smoothness != "discontinuous"
 
-    @cached_property
+    @_Fact
     def piecewise_linear(self) -> bool:
         """Whether the slope is constant between the kinks."""
         return all(piece.constant(1) for piece in self._pieces)
 
     # --- slope --------------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @_Fact
     def steepest(self) -> Bound:
         """The supremum of the absolute slope, and where it is attained or approached."""
         return self._bounds_of(1, size=True)[1]
 
-    @cached_property
+    @_Fact
     def lipschitz(self) -> float:
         """The Lipschitz constant: the largest absolute slope, inf if there is no largest one or the value jumps."""
         return float(self.steepest.value) if self.continuous else math.inf
 
-    @cached_property
+    @_Fact
     def saturates(self) -> tuple[bool, bool]:
         """Whether the value levels off towards -inf and inf: it has a finite limit there, and the slope the limit 0."""
         limits, slopes = self.limits, self.slope_limits
@@ -755,10 +777,11 @@ class Facts:
         small = level * (steepest if math.isfinite(steepest) else math.sqrt(self.slope_second_moment))
         if math.isnan(small):
             return None, None
-        left, right = (self._outermost(side, small) if self.saturates[side > 0] else None for side in (-1, 1))
+        with _Fact.lock:
+            left, right = (self._outermost(side, small) if self.saturates[side > 0] else None for side in (-1, 1))
         return left, right
 
-    @cached_property
+    @_Fact
     def derivative_from_output(self) -> bool:
         """Whether the value alone tells the slope: no two points share the value but not the slope."""
         levels = [(self._at(x), self._at(x, 1)) for x in self._cuts]
@@ -805,41 +828,42 @@ class Facts:
         >>> nl.relu.facts.moment(2)
         0.5
         """
-        return float(self._moment(power, order, scale))
+        with _Fact.lock:
+            return float(self._moment(power, order, scale))
 
-    @cached_property
+    @_Fact
     def mean(self) -> float:
         """The mean for standard normal inputs."""
         return float(self._moments[0])
 
-    @cached_property
+    @_Fact
     def second_moment(self) -> float:
         """The mean square for standard normal inputs."""
         return float(self._moments[1])
 
-    @cached_property
+    @_Fact
     def variance(self) -> float:
         """The variance for standard normal inputs."""
         mean, square = self._moments
         variance = square - mean**2
         return 0.0 if abs(variance) <= 1e-25 * square else float(variance)
 
-    @cached_property
+    @_Fact
     def gain(self) -> float:
         """What to multiply weights by so that the mean square of a layer's outputs stays 1: 1/sqrt(second_moment)."""
         return _inverse_root(self.second_moment)
 
-    @cached_property
+    @_Fact
     def centred_gain(self) -> float:
         """What to multiply weights by so that the variance of a layer's outputs stays 1: 1/sqrt(variance)."""
         return _inverse_root(self.variance)
 
-    @cached_property
+    @_Fact
     def slope_mean(self) -> float:
         """The mean of the slope for standard normal inputs."""
         return self.moment(1, 1)
 
-    @cached_property
+    @_Fact
     def slope_second_moment(self) -> float:
         """The mean square of the slope for standard normal inputs: how much of a gradient's square comes through."""
         return self.moment(2, 1)
@@ -848,7 +872,7 @@ class Facts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return every fact by its name."""
-        names = [name for name, fact in vars(Facts).items() if isinstance(fact, cached_property) and name[0] != "_"]
+        names = [name for name, fact in vars(Facts).items() if isinstance(fact, _Fact)]
         return {name: getattr(self, name) for name in names}
 
     def table(self) -> dict[str, str]:

@@ -184,14 +184,19 @@ class _Loops:
                 self._jump = compiler().compile_text(_JUMP)
             return self._jump
 
-    def _first_call(self, args: int, dims: int, steps: int, data: int) -> None:
+    def compile(self, data: int) -> Callable[..., None]:
+        """Compile the loop of a slot, unless it is compiled, and return it."""
         slot = self._slots[data]
-        with self._lock:
+        # Whatever the caller has NumPy do about floating-point errors is not meant for ours.
+        with self._lock, np.errstate(all="ignore"):
             if slot.compiled is None:
                 address = compiler().compile(make_kernel(slot.function, slot.types))
                 slot.compiled = _LOOP(address)
                 slot.address.value = address
-        slot.compiled(args, dims, steps, data)
+            return slot.compiled
+
+    def _first_call(self, args: int, dims: int, steps: int, data: int) -> None:
+        self.compile(data)(args, dims, steps, data)
 
 
 _JUMP = """
@@ -205,6 +210,8 @@ _loops = _Loops()
 #: NumPy keeps pointers into what a ufunc was made from, and a ufunc lives as long as the process.
 _kept_alive: list[Any] = []
 _with_bfloat16: set[np.ufunc] = set()
+#: the slots of each ufunc's loops, by the dtype names of operands and result
+_slots: dict[np.ufunc, dict[tuple[str, ...], int]] = {}
 
 
 @cache
@@ -222,7 +229,8 @@ def make_ufunc(function: Function) -> np.ufunc:
     count, operands = len(types), len(function.operands)
     names = [tuple(_storage(c) for c in signature) for signature in types]
     loops = (ctypes.c_void_p * count)(*[_loops.jump()] * count)
-    data = (ctypes.c_void_p * count)(*[_loops.slot(function, signature) for signature in names])
+    slots = [_loops.slot(function, signature) for signature in names]
+    data = (ctypes.c_void_p * count)(*slots)
     characters = bytes(np.dtype(c).num for signature in types for c in signature)
     name, doc = function.name.encode(), function.doc.encode()
     _kept_alive.append((loops, data, characters, name, doc))
@@ -232,9 +240,20 @@ def make_ufunc(function: Function) -> np.ufunc:
     )(_api()[1])  # fmt: skip
     no_identity = -1
     ufunc: np.ufunc = make(loops, data, characters, count, operands, 1, no_identity, name, doc, 0)
+    _slots[ufunc] = dict(zip(names, slots, strict=True))
     if "ml_dtypes" in sys.modules:
         add_bfloat16(ufunc, function)
     return ufunc
+
+
+def compile_loop(ufunc: np.ufunc, dtype: np.dtype[Any]) -> None:
+    """Compile the loop for operands of one dtype ahead of its first call.
+
+    An error can leave from here; from inside a loop, where the first call would compile it, none can.
+    """
+    slot = _slots[ufunc].get((dtype.name,) * (ufunc.nin + 1))
+    if slot is not None:
+        _loops.compile(slot)
 
 
 def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
