@@ -146,7 +146,9 @@ def _print_list(entries: list[Any], families: list[str]) -> None:
     for number, family in enumerate(f for f in families if any(entry.family == f for entry in entries)):
         doc = getattr(sys.modules.get(f"nonlin.catalogue.{family}"), "__doc__", None) or ""
         about = doc.partition("\n")[0].rpartition(": ")[2]
-        console.print(Text("\n" if number else "").append(family, "bold").append(f"  {about}", "dim"), soft_wrap=True)
+        console.print(
+            Text("\n" if number else "").append(family, "bold").append(f"  {about}" if about else "", "dim"), soft_wrap=True
+        )
         _print_rows(console, [(f"{e.name:<{width}}", e.summary) for e in entries if e.family == family], "cyan")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import combinations, pairwise
 from threading import RLock
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
@@ -578,9 +578,11 @@ class _Fact(cached_property[T]):
 
     lock = RLock()
 
-    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
-        with self.lock:
-            return super().__get__(instance, owner)
+    if not TYPE_CHECKING:  # the types are those of cached_property
+
+        def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+            with self.lock:
+                return super().__get__(instance, owner)
 
 
 class Facts:
