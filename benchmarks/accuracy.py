@@ -33,7 +33,7 @@ from rich.table import Table
 import nonlin as nl
 from nonlin.formula.expression import substitute
 from nonlin.formula.spelling import Reference
-from nonlin.kernels.choice import near_zeros
+from nonlin.kernels.choice import find_zeros, near_zeros
 
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 #: digits of the significand after the first, smallest normal exponent, largest finite number
@@ -102,12 +102,11 @@ class Worst:
         self.near_zero = 0.0
         self.count = self.wrong = 0
         self.buffers: list[Array] = []
+        self.zeros: Array | None = None
+        """Where the function is zero; None looks for it in each block."""
 
-    def add(self, x: Array, got: Array, want: Array, error: Array | None = None, near: Array | None = None) -> None:
-        """Count results against exact values.
-
-        ``error`` gives exact differences where float64 cannot hold them; ``near`` marks points near a zero, if known.
-        """
+    def add(self, x: Array, got: Array, want: Array, error: Array | None = None) -> None:
+        """Count results against exact values; ``error`` gives exact differences where float64 cannot hold them."""
         if not self.buffers or len(self.buffers[0]) != len(x):
             self.buffers = [np.empty(len(x)) for _ in range(3)]
         wide, difference, ulps = self.buffers
@@ -127,8 +126,8 @@ class Worst:
             ulps[overflows | (wide == want) | (np.isnan(wide) & np.isnan(want))] = 0
             ulps[np.isnan(ulps)] = np.inf
         if not largest <= max(0.5, self.ulp):
-            if near is None:
-                near = near_zeros(x.astype(np.float64), want)
+            wide_x = x.astype(np.float64)
+            near = near_zeros(wide_x, find_zeros(wide_x, want) if self.zeros is None else self.zeros)
             excused = near & (difference <= NEAR_ZERO_ERROR[self.dtype]) & (ulps > 0.5)
             self.near_zero = max(self.near_zero, float(difference[excused].max(initial=0)))
             ulps[excused] = 0
@@ -170,8 +169,15 @@ def rounded_parameters(entry: nl.Activation, dtype: str) -> dict[str, float]:
     return {name: float(DTYPES[dtype](p.default)) for name, p in entry.parameters.items()}
 
 
+def _zeros(call: Any, parameters: dict[str, float]) -> Array:
+    """Find the zeros of a function on a grid finer than any block or sample."""
+    dense = np.linspace(-800, 800, 1_600_001)
+    return find_zeros(dense, call(dense, **parameters))
+
+
 def _exhaust(call: Any, parameters: dict[str, float], typed: dict[str, Any], worst: Worst) -> None:
     """Measure a float32 function on every finite input."""
+    worst.zeros = _zeros(call, parameters)
     block = 2**15
     bits, wide = np.empty(block, np.uint32), np.empty(block)
     got, want = np.empty(block, np.float32), np.empty(block)
@@ -201,9 +207,8 @@ def measure(entry: nl.Activation, order: int, dtype: str, options: argparse.Name
             exact = [exact_value(entry, order, float(v), dtype) for v in x]
             want = np.array([float(v) for v in exact])
             difference = [float(abs(mp.mpf(float(g)) - e)) for g, e in zip(got, exact, strict=True)]
-            dense = np.unique(np.concatenate([x, np.linspace(-800, 800, 160_001)]))
-            near = near_zeros(dense, call(dense, **parameters))[np.searchsorted(dense, x)]
-            worst.add(x, got, want, np.array(difference), near)
+            worst.zeros = _zeros(call, parameters)
+            worst.add(x, got, want, np.array(difference))
         else:
             worst.add(x, got, call(x.astype(np.float64), **parameters))
     row = worst.row()

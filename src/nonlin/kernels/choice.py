@@ -43,8 +43,8 @@ def _float16_sample() -> Array:
     return np.unique(np.concatenate([finite[dense & (np.abs(finite) <= 16)], finite[::37]]))
 
 
-def near_zeros(x: Array, y: Array) -> npt.NDArray[np.bool_]:
-    """Mark the points of a sorted sample that lie within 2 of a zero of the sampled function, crossed or touched.
+def find_zeros(x: Array, y: Array) -> Array:
+    """Return about where a function, sampled at sorted points, crosses or touches zero, between -inf and inf.
 
     The zero at the origin does not count: no terms cancel where a function is small because its argument is.
     """
@@ -55,7 +55,11 @@ def near_zeros(x: Array, y: Array) -> npt.NDArray[np.bool_]:
     size = np.abs(y_known)
     left, right = (size[np.searchsorted(x_known, x_known + step).clip(0, len(size) - 1)] for step in (-1, 1))
     touched = (size < _TOUCHING) & (4 * size < left) & (4 * size < right) & (np.abs(x_known) > 0.1)
-    zeros = np.sort(np.concatenate([[-np.inf, np.inf], x_known[:-1][crossed], x_known[touched]]))
+    return np.sort(np.concatenate([[-np.inf, np.inf], x_known[:-1][crossed], x_known[touched]]))
+
+
+def near_zeros(x: Array, zeros: Array) -> npt.NDArray[np.bool_]:
+    """Mark the points that lie within 2 of one of the zeros."""
     following = np.searchsorted(zeros, x).clip(1, len(zeros) - 1)
     return np.asarray(np.minimum(x - zeros[following - 1], zeros[following] - x) <= _NEAR_ZERO)
 
@@ -88,7 +92,7 @@ def choose_lanes(formula: Expression, names: tuple[str, ...], typical: tuple[flo
     exact = np.broadcast_to(interpret(lower(formula, EXACT, parameters), "float64", values), x.shape)
     with np.errstate(over="ignore"):
         rounded = exact.astype(np.float32)
-    near = np.zeros(x.shape, bool) if for_half else near_zeros(x, exact)
+    near = np.zeros(x.shape, bool) if for_half else near_zeros(x, find_zeros(x, exact))
     for lanes in (SINGLE, COMPENSATED):
         got = np.broadcast_to(interpret(lower(formula, lanes, parameters), "float32", values), x.shape)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -109,4 +113,4 @@ def choose_exact_lanes(formula: Expression, names: tuple[str, ...], typical: tup
     parameters = dict(zip(names, typical, strict=True))
     values = {"x": x, **{n: np.full(x.shape, v) for n, v in parameters.items()}}
     results = np.broadcast_to(interpret(lower(formula, EXACT, parameters), "float64", values), x.shape)
-    return DOUBLE if near_zeros(x, results).any() else EXACT
+    return DOUBLE if len(find_zeros(x, results)) > 2 else EXACT
