@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -498,6 +499,7 @@ class Registry(Mapping[str, Any]):
     def __init__(self) -> None:
         self._entries: dict[str, Any] = {}
         self._names: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Any:
         return self._entries[name]
@@ -513,14 +515,15 @@ class Registry(Mapping[str, Any]):
 
     def add(self, entry: Any) -> None:
         """Register an activation under its name and aliases; the user's own may be defined anew, the catalogue's may not."""
-        for name in (entry.name, *entry.aliases):
-            holder = self._entries.get(self._names.get(_plain(name), ""))
-            if holder is not None and not (holder.family == "own" and holder.name == entry.name):
-                raise ValueError(f"{entry.name}: the name {name!r} belongs to {holder.name}; choose another one")
-        self._names = {plain: name for plain, name in self._names.items() if name != entry.name}
-        self._entries[entry.name] = entry
-        for name in (entry.name, *entry.aliases):
-            self._names[_plain(name)] = entry.name
+        with self._lock:
+            for name in (entry.name, *entry.aliases):
+                holder = self.find(name)
+                if holder is not None and not (holder.family == "own" and holder.name == entry.name):
+                    raise ValueError(f"{entry.name}: the name {name!r} belongs to {holder.name}; choose another one")
+            # New dictionaries: another thread may be walking over the old ones.
+            kept = {plain: name for plain, name in self._names.items() if name != entry.name}
+            self._entries = self._entries | {entry.name: entry}
+            self._names = kept | dict.fromkeys(map(_plain, (entry.name, *entry.aliases)), entry.name)
 
     def find(self, name: str) -> Any:
         """Return the entry of that name or alias, whatever its capitals and underscores, or None."""
