@@ -195,6 +195,10 @@ class _FloatingBody(_Body):
         scaled = self.emit(f"fmul {self.vector} {self.emit(f'fmul {self.vector} {a}, {one}')}, {two}")
         return self.emit(f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}")
 
+    def emit_power_of_two(self, shifted: str) -> str:
+        n = self.integer("shl", self.as_integers(shifted), self.integer_splat(self.mantissa))
+        return self.as_floats(self.integer("add", n, self.integer_splat(self.bias << self.mantissa)))
+
     def emit_exponent(self, a: str) -> str:
         biased = self.integer("lshr", self.as_integers(a), self.integer_splat(self.mantissa))
         whole = self.integer("sub", biased, self.integer_splat(self.bias))
