@@ -337,6 +337,7 @@ class Activation:
             formula,
             names,
             self._typical(),
+            tuple(self.parameters),
             exact=get_precision() == "exact",
             # A derivative has the dtype of the value.
             keeps_integers=is_integral(canonical(self.formula)) and is_integral(formula),

@@ -188,14 +188,16 @@ class _Interpreter(Spelling[Any]):
         self.type = np.dtype(element).type
         self.values = values
         with_type = self.type
+        longer = np.float64 if element == "float32" else np.longdouble
         self.table = {
             "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
             "negative": np.negative, "absolute": np.abs, "sqrt": np.sqrt, "rint": np.rint,
             "less": np.less, "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,
             "logical_and": np.logical_and, "logical_or": np.logical_or, "where": np.where,
             "copy_sign": np.copysign,
-            # Of float32 numbers the product is exact in float64: only its sum is rounded, twice.
-            "fma": lambda a, b, c: (np.multiply(a, b, dtype=np.float64) + c).astype(with_type),
+            # Of float32 numbers the product is exact in float64: only its sum is rounded, twice. Of float64 numbers it is
+            # nearly exact where there is a longer type.
+            "fma": lambda a, b, c: (np.multiply(a, b, dtype=longer) + c).astype(with_type),
             "scale": self._scale,
             "power_of_two": self._power_of_two,
             "exponent": lambda a: with_type(0) * a + np.frexp(a)[1] - 1,
@@ -206,13 +208,15 @@ class _Interpreter(Spelling[Any]):
 
     def _scale(self, a: Any, n: Any) -> Any:
         lowest, highest = (-252, 254) if self.type is np.float32 else (-2044, 2046)
+        if self.type is np.longdouble:
+            n = n.astype(np.float64)
         held = np.nan_to_num(np.clip(n, lowest, highest)).astype(int)
         half = held // 2
         scaled = a * np.ldexp(self.type(1), half) * np.ldexp(self.type(1), held - half)
         return np.where(n < lowest, self.type(0), scaled)
 
     def _power_of_two(self, shifted: Any) -> Any:
-        n = shifted - self.type(ROUNDERS[self.type.__name__])
+        n = shifted - self.type(ROUNDERS["float32" if self.type is np.float32 else "float64"])
         return np.ldexp(self.type(1), np.nan_to_num(n, posinf=0, neginf=0).astype(int))
 
     def symbol(self, name: str) -> Any:
@@ -223,7 +227,7 @@ class _Interpreter(Spelling[Any]):
 
 
 def interpret(operations: Expression, element: str, values: Mapping[str, Any]) -> Any:
-    """Run machine operations in NumPy, one by one; in float64 an ``fma`` rounds its product and its sum."""
+    """Run machine operations in NumPy, one by one."""
     dtype = np.dtype(element)
     with np.errstate(all="ignore"):
         return _Interpreter(element, {name: np.asarray(value, dtype) for name, value in values.items()})(operations)
