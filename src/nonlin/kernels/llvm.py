@@ -9,7 +9,7 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar
 
@@ -75,6 +75,9 @@ class Kernel:
     """Whether a finite x can have an infinite result: NumPy is to be told when it happens."""
     may_be_invalid: bool = False
     """Whether an x that is not NaN can have a result that is."""
+    fixed: Mapping[str, Fraction] = field(default_factory=dict)
+    """Values of operands that the bodies take for granted. Where others come, the loop whose address stands second in what
+    ``data`` points to is called instead."""
 
 
 def overflow_threshold(storage: str) -> float:
@@ -87,6 +90,17 @@ def overflow_threshold(storage: str) -> float:
         "float16": (65504.0, 16.0),
     }[storage]
     return largest + half_step
+
+
+def round_to(storage: Storage, value: float) -> Fraction:
+    """Return a number as a floating dtype holds it."""
+    if storage.name == "float16":
+        return Fraction(struct.unpack("<e", struct.pack("<e", value))[0])
+    if storage.name == "bfloat16":
+        bits = int.from_bytes(struct.pack("<f", value), "little")
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000  # to nearest, ties to even
+        return Fraction(struct.unpack("<f", bits.to_bytes(4, "little"))[0])
+    return Fraction(struct.unpack("<f", struct.pack("<f", value))[0] if storage.name == "float32" else value)
 
 
 _COMPARE = {"less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge"}
@@ -257,6 +271,13 @@ class _IntegerBody(_Body):
 
 def _pack(value: Fraction, element: str) -> bytes:
     return struct.pack("<f" if element == "float" else "<d", float(value))
+
+
+def _bits(storage: Storage, value: Fraction) -> int:
+    """Return a number's bits in a floating dtype that holds it."""
+    if storage.name == "bfloat16":
+        return int.from_bytes(struct.pack("<f", float(value)), "little") >> 16
+    return int.from_bytes(struct.pack({2: "<e", 4: "<f", 8: "<d"}[storage.size], float(value)), "little")
 
 
 def _hexadecimal(value: Fraction, element: str) -> str:
@@ -533,6 +554,22 @@ class _Writer:
         arguments = [*(f"ptr {place}" for place in [*places, "%status"]), *(f"i64 {n}" for n in [count, *steps])]
         code.do(f"call void @run({', '.join(arguments)})")
 
+    def _leave_unless_fixed(self, code: _Code, count: str, steps: list[str]) -> None:
+        """Write the call of another loop for operands that have not the values taken for granted."""
+        known, single = "true", code.emit(f"icmp eq i64 {count}, 1")
+        for k, (name, storage) in enumerate(self.kernel.inputs):
+            if name in self.kernel.fixed:
+                item = code.emit(f"load i{8 * storage.size}, ptr {self.inputs[k]}, align 1")
+                same = code.emit(f"icmp eq i{8 * storage.size} {item}, {_bits(storage, self.kernel.fixed[name])}")
+                still = code.emit(f"or i1 {single}, {code.emit(f'icmp eq i64 {steps[k]}, 0')}")
+                known = code.emit(f"and i1 {known}, {code.emit(f'and i1 {same}, {still}')}")
+        code.do(f"br i1 {known}, label %fixed, label %other")
+        code.label("other")
+        other = code.emit(f"load ptr, ptr {code.emit('getelementptr ptr, ptr %data, i64 1')}")
+        code.do(f"call void {other}(ptr %args, ptr %dims, ptr %steps, ptr %data)")
+        code.do("ret void")
+        code.label("fixed")
+
     def loop(self) -> str:
         """Write ``loop``, which NumPy calls."""
         code, width, inputs = _Code(), self.width, len(self.operands)
@@ -548,8 +585,10 @@ class _Writer:
             fits.append(code.emit(f"icmp eq i64 {steps[k]}, {storage.size}"))
         last = code.emit(f"sub i64 {count}, 1")
         code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
-        # An operand that does not move is spread over a vector once.
         code.label("spread")
+        if self.kernel.fixed:
+            self._leave_unless_fixed(code, count, steps)
+        # An operand that does not move is spread over a vector once.
         starts, paces = [], []
         for k, storage in enumerate(self.operands):
             constant = code.emit(f"icmp eq i64 {steps[k]}, 0")

@@ -10,16 +10,18 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, postorder
+from nonlin.formula.calculus import canonical
+from nonlin.formula.expression import Application, Constant, Expression, postorder, substitute
 from nonlin.kernels.choice import choose
-from nonlin.kernels.llvm import STORAGES, Body, Compiler, Kernel, overflow_threshold
+from nonlin.kernels.llvm import STORAGES, Body, Compiler, Kernel, Storage, overflow_threshold, round_to
 from nonlin.kernels.lowering import guard_of, interpret, lower
 from nonlin.kernels.number import Lanes
 
@@ -41,8 +43,8 @@ class Function:
     """Symbols in the order of the ufunc's operands."""
     typical: Mapping[str, float]
     """A usual value for each operand but x."""
-    parameters: tuple[str, ...] = ()
-    """Which of the operands are parameters, whose values shape the function."""
+    parameters: Mapping[str, float | None] = field(default_factory=dict)
+    """Which of the operands are parameters, whose values shape the function, and their defaults."""
     exact: bool = False
     """Whether float32 results are computed in float64 lanes."""
     keeps_integers: bool = False
@@ -123,22 +125,36 @@ def _status(operations: Expression, lanes: Lanes, output: str, typical: Mapping[
     return bool((np.abs(results[:2].astype(float)) >= largest).any()), bool(np.isnan(results[2:]).any())
 
 
-def make_kernel(function: Function, types: Sequence[str]) -> Kernel:
-    """Describe the loop of a ufunc for the given dtype names of its operands and result."""
+def make_kernel(function: Function, types: Sequence[str], *, general: bool = False) -> Kernel:
+    """Describe the loop of a ufunc for the given dtype names of its operands and result.
+
+    Unless a ``general`` one is asked for, the loop knows the parameters' defaults: it takes others elsewhere.
+    """
     storages = [STORAGES[t] for t in types]
     inputs, output = tuple(zip(function.operands, storages[:-1], strict=True)), storages[-1]
     if output.is_integer:
         return Kernel(Body((function.formula,), None), inputs, output)
-    typical = function.typical
-    shaped = bool(function.parameters)
-    choice = choose(function.formula, tuple(typical), tuple(typical.values()), output.name, exact=function.exact, shaped=shaped)
-    operations = lower(function.formula, choice.lanes, typical)
+    formula, typical, fixed = function.formula, dict(function.typical), {}
+    if not general:
+        fixed = _defaults(function, dict(inputs))
+        formula = canonical(substitute(formula, fixed))
+        typical = {name: value for name, value in typical.items() if name not in fixed}
+    shaped = any(name in typical for name in function.parameters)
+    choice = choose(formula, tuple(typical), tuple(typical.values()), output.name, exact=function.exact, shaped=shaped)
+    operations = lower(formula, choice.lanes, typical)
     status = _status(operations, choice.lanes, output.name, typical)
     fast = None
     if choice.fast is not None:
-        moderate = lower(function.formula, choice.fast, typical)
+        moderate = lower(formula, choice.fast, typical)
         fast = Body((moderate,), choice.fast, guard_of(moderate, choice.limit))
-    return Kernel(Body((operations,), choice.lanes), inputs, output, fast, *status)
+    return Kernel(Body((operations,), choice.lanes), inputs, output, fast, *status, fixed)
+
+
+def _defaults(function: Function, storages: Mapping[str, Storage]) -> dict[str, Fraction]:
+    """Return the parameters' defaults as their operands hold them; nothing if one has none."""
+    if any(value is None or storages[name].is_integer for name, value in function.parameters.items()):
+        return {}
+    return {name: round_to(storages[name], value) for name, value in function.parameters.items() if value is not None}
 
 
 @cache
@@ -153,8 +169,9 @@ class _Slot:
 
     function: Function
     types: tuple[str, ...]
-    address: ctypes.c_void_p
-    compiled: Callable[..., None] | None = None
+    addresses: ctypes.Array[ctypes.c_void_p]
+    """Of the loop, and of the one that it leaves parameters other than the defaults to."""
+    compiled: dict[bool, Callable[..., None]] = field(default_factory=dict)
 
 
 class _Loops:
@@ -163,14 +180,14 @@ class _Loops:
     def __init__(self) -> None:
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.RLock()
-        self._enter = _LOOP(self._first_call)
+        self._entries = (_LOOP(self._first_call), _LOOP(self._first_general_call))
         self._jump = 0
 
     def slot(self, function: Function, types: tuple[str, ...]) -> int:
         """Make a slot and return its address, which NumPy hands to the loop as its data."""
-        cell = ctypes.c_void_p(ctypes.cast(self._enter, ctypes.c_void_p).value)
-        address = ctypes.addressof(cell)
-        self._slots[address] = _Slot(function, types, cell)
+        cells = (ctypes.c_void_p * 2)(*(ctypes.cast(entry, ctypes.c_void_p).value for entry in self._entries))
+        address = ctypes.addressof(cells)
+        self._slots[address] = _Slot(function, types, cells)
         return address
 
     def jump(self) -> int:
@@ -180,19 +197,22 @@ class _Loops:
                 self._jump = compiler().compile_text(_JUMP)
             return self._jump
 
-    def compile(self, data: int) -> Callable[..., None]:
+    def compile(self, data: int, *, general: bool = False) -> Callable[..., None]:
         """Compile the loop of a slot, unless it is compiled, and return it."""
         slot = self._slots[data]
         # Whatever the caller has NumPy do about floating-point errors is not meant for ours.
         with self._lock, np.errstate(all="ignore"):
-            if slot.compiled is None:
-                address = compiler().compile(make_kernel(slot.function, slot.types))
-                slot.compiled = _LOOP(address)
-                slot.address.value = address
-            return slot.compiled
+            if general not in slot.compiled:
+                address = compiler().compile(make_kernel(slot.function, slot.types, general=general))
+                slot.compiled[general] = _LOOP(address)
+                slot.addresses[int(general)] = address
+            return slot.compiled[general]
 
     def _first_call(self, args: int, dims: int, steps: int, data: int) -> None:
         self.compile(data)(args, dims, steps, data)
+
+    def _first_general_call(self, args: int, dims: int, steps: int, data: int) -> None:
+        self.compile(data, general=True)(args, dims, steps, data)
 
 
 _JUMP = """
