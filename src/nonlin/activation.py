@@ -25,6 +25,7 @@ from nonlin.formula.expression import (
     trace,
 )
 from nonlin.formula.latex import latex
+from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 Bound: TypeAlias = float | str | None
 _DEFAULT_DTYPE = np.dtype(np.float64)
+_ARRAY = np.ndarray
+_NUMBERS = frozenset({int, float})
+_OUT = frozenset({"out"})
 _UFUNC_KEYWORDS = frozenset({"out", "where", "dtype", "casting", "order", "subok", "signature"})
 _COMPARISONS: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "gt": (">", lambda value, bound: value > bound),
@@ -114,7 +118,18 @@ def _is_pandas(value: Any) -> bool:
 
 
 def _is_bfloat16(operand: Any) -> bool:
-    return getattr(getattr(operand, "dtype", None), "name", None) == "bfloat16"
+    dtype = getattr(operand, "dtype", None)
+    # NumPy puts a dtype's name together anew each time, its kind is there.
+    return getattr(dtype, "kind", None) == "V" and getattr(dtype, "name", None) == "bfloat16"
+
+
+def _is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a dtype of floating-point numbers, in this machine's order of bytes, that results keep."""
+    return (dtype.char in "efd" and dtype.isnative) or dtype.name == "bfloat16"
+
+
+def _is_array_of(dtype: np.dtype[Any], operand: Any) -> bool:
+    return type(operand) is np.ndarray and operand.dtype == dtype
 
 
 class Activation:
@@ -171,6 +186,8 @@ class Activation:
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, int, str], np.ufunc] = {}
+        # Ufuncs and the defaults in a dtype's own numbers, which NumPy need not convert, for calls with nothing but arrays.
+        self._plain: dict[tuple[str, int, str, np.dtype[Any]], tuple[np.ufunc, tuple[Any, ...]]] = {}
         self._defaults = tuple(p.default for p in self.parameters.values() if p.default is not None)
         # A call with so many arguments and nothing else takes the defaults, which need no check.
         self._only_operands = len(operands) if len(self._defaults) == len(self.parameters) else -1
@@ -209,24 +226,55 @@ class Activation:
         return self._evaluate(wrt, order, arguments, keywords)
 
     def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        if keywords or len(arguments) != self._only_operands:
-            arguments, keywords = self._bind(arguments, keywords)
-        else:
+        # On few numbers a call takes about as long as NumPy's own only if next to nothing happens here: usual calls come first.
+        takes_defaults = len(arguments) == self._only_operands
+        is_usual = takes_defaults and type(arguments[0]) is _ARRAY
+        if is_usual and (not keywords or (len(keywords) == 1 and "out" in keywords)):
+            x = arguments[0]
+            plain = self._plain.get((wrt, order, get_precision(), x.dtype))
+            if plain is not None and (len(arguments) == 1 or all(_is_array_of(x.dtype, a) for a in arguments[1:])):
+                ufunc, defaults = plain
+                if x.size >= big.MINIMUM or len(arguments) > 1:
+                    return self._apply(ufunc, arguments + defaults, keywords)
+                try:
+                    if not keywords:
+                        return ufunc(x, *defaults)
+                    out = keywords["out"]  # NumPy takes it faster by its place
+                    return ufunc(x, *defaults, out) if type(out) is _ARRAY else ufunc(x, *defaults, out=out)
+                except (TypeError, ValueError, OverflowError) as error:
+                    raise self._explained(error, arguments + defaults) from error
+        if takes_defaults and keywords.keys() <= _UFUNC_KEYWORDS:
             arguments += self._defaults
+        else:
+            arguments, keywords = self._bind(arguments, keywords)
         if isinstance(arguments[0], Expression) or any(isinstance(value, Expression) for value in arguments[1:]):
             if keywords:
                 raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
             return self._compose(wrt, order, arguments)
-        ufunc = self._ufuncs.get((wrt, order, get_precision()))
-        if ufunc is None:
-            ufunc = self.derivative_ufunc(order=order, wrt=wrt)
+        precision = get_precision()
+        found = self._ufuncs.get((wrt, order, precision))
+        ufunc = self.derivative_ufunc(order=order, wrt=wrt) if found is None else found
+        if found is None:
             compile_loop(ufunc, getattr(arguments[0], "dtype", _DEFAULT_DTYPE))
         if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
             arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
+        # Another thread may have set another precision meanwhile.
+        if is_usual and _is_floating(arguments[0].dtype) and self._ufuncs.get((wrt, order, precision)) is ufunc:
+            dtype = arguments[0].dtype
+            defaults = tuple(np.asarray(default, dtype) for default in self._defaults)
+            self._plain[wrt, order, precision, dtype] = ufunc, defaults
+        return self._apply(ufunc, arguments, keywords)
+
+    def _apply(self, ufunc: np.ufunc, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         try:
-            return ufunc(*arguments, **keywords)
+            x = operands[0]
+            if type(x) is _ARRAY and x.size >= big.MINIMUM and keywords.keys() <= _OUT and _is_floating(x.dtype):
+                result = big.evaluate(ufunc, operands, keywords.get("out"))
+                if result is not None:
+                    return result
+            return ufunc(*operands, **keywords)
         except (TypeError, ValueError, OverflowError) as error:
-            raise self._explained(error, arguments) from error
+            raise self._explained(error, operands) from error
 
     def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort arguments into the ufunc's operands, checked, and its keywords."""
@@ -275,6 +323,8 @@ class Activation:
                 sign, holds = _COMPARISONS[kind]
                 if limit is None or isinstance(value, Expression) or isinstance(limit, Expression):
                     continue
+                if type(value) in _NUMBERS and type(limit) in _NUMBERS and holds(value, limit):
+                    continue  # without NumPy, which takes longer than a small array does
                 if not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)) and not _is_pandas(value):
                     continue  # an array of a library that computes later is not looked into
                 if not np.all(holds(np.asarray(value), limit)):
