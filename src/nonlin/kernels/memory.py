@@ -24,7 +24,7 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[Any]
 _MIB = 2**20
 _HUGE_PAGE = 2 * _MIB
-#: Smaller results are NumPy's affair: malloc keeps their memory itself (glibc up to 32 MB), and reuse gained nothing below this.
+#: Smaller results are NumPy's affair: malloc keeps their memory itself (glibc up to 32 MB), so reuse gains nothing.
 MINIMUM = 16 * _MIB
 #: A buffer may be so much larger than what is asked for.
 _SLACK = 1.25

@@ -12,11 +12,13 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Array: TypeAlias = npt.NDArray[Any]
 #: Below so many elements one thread is faster: waking another one takes as long as relu on half a million.
@@ -63,12 +65,14 @@ class _Threads:
 
     def submit(self, work: Callable[[], None]) -> Future[None] | None:
         """Have another thread do it, or return None where none can be started any more: the interpreter is going down."""
+        from concurrent.futures import ThreadPoolExecutor  # brings logging along, which importing nonlin need not
+
         with self._lock:
-            if self._pool is None or self._size != self.count - 1:
+            size = max(1, self.count - 1)  # the count may have changed since the caller looked
+            if self._pool is None or self._size != size:
                 if self._pool is not None:
                     self._pool.shutdown(wait=False)
-                self._size = self.count - 1
-                self._pool = ThreadPoolExecutor(self._size, thread_name_prefix="nonlin")
+                self._pool, self._size = ThreadPoolExecutor(size, thread_name_prefix="nonlin"), size
             try:
                 return self._pool.submit(work)
             except RuntimeError:
@@ -197,7 +201,7 @@ def _report(ufunc: np.ufunc, status: list[int]) -> None:
         elif mode == "raise":
             raise FloatingPointError(message)
         elif mode == "print":
-            sys.stdout.write(f"Warning: {message}\n")
+            sys.stderr.write(f"Warning: {message}\n")
         elif mode in ("call", "log"):
             handler: Any = np.geterrcall()
             if handler is None:  # NumPy's own words, two spaces and all
