@@ -34,6 +34,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import partial
 from importlib import metadata
@@ -771,6 +772,37 @@ def measure_pairs_and_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     return found
 
 
+def measure_threads(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Time one thread beside as many as there are processors on the largest array, out=, and a copy done in as many parts."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if count < 2:
+        return []
+    size, rows = max(options.curve[-1], 2**22), []
+    x, out = options.data(size, "float32")
+
+    def on(threads: int, call: Call) -> Call:
+        def run() -> Any:
+            nl.set_num_threads(threads)
+            return call()
+
+        return run
+
+    parts = [slice(k * size // count, (k + 1) * size // count) for k in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        copies = {"one": partial(np.copyto, out, x), "all": lambda: [*pool.map(lambda p: np.copyto(out[p], x[p]), parts)]}
+        races = {"numpy.copyto": Race(copies, options.repeat, options.seconds)}
+        for name, kind in options.twelve:
+            entry = options.entries[name]
+            call = partial(entry if kind == "value" else entry.derivative, x, out=out)
+            race = Race({"one": on(1, call), "all": on(count, call)}, options.repeat, options.seconds)
+            races[title(name, kind)] = race
+    nl.set_num_threads(options.threads)
+    for name, race in races.items():
+        ns = {key: race.median(key) / size * 1e9 for key in race.times}
+        rows.append({"what": name, "size": size, "threads": count, "ns": ns, "ratio": race.ratio("one", "all")})
+    return rows
+
+
 # --- output ------------------------------------------------------------------------------------------------------------------
 
 
@@ -858,6 +890,14 @@ def print_rest(console: Console, results: dict[str, Any]) -> None:
         for row in results["pairs_and_rows"]:
             table.add_row(row["entry"], *(f"{row['ns'][n]:.3f}" if n in row["ns"] else "" for n in peers))
         console.print(table)
+    if results["threads"]:
+        row = results["threads"][0]
+        table = Table(
+            f"{size_of(row['size'])} float32, out=", "ns, one thread", f"{row['threads']} threads", "one / all", "from", "to"
+        )
+        for row in results["threads"]:
+            table.add_row(row["what"], *(f"{v:.3f}" for v in row["ns"].values()), *(f"{v:.2f}" for v in row["ratio"]))
+        console.print(table)
     flat = flatness(results["curve"])
     if flat:
         table = Table("time per element, 4K to 256K", "largest / smallest (wanted: at most 1.2)")
@@ -931,7 +971,11 @@ def parsed() -> argparse.Namespace:
     add("--repeat", type=int, default=15, help="rounds (default 15)")
     add("--seconds", type=float, default=2e-3, help="time for each competitor in a round (default 0.002)")
     add("--threads", type=int, default=1, help="threads for everyone (default 1)")
-    add("--only-cells", action="store_true", help="no small calls, first calls, exact, pairs, rows and curve over sizes")
+    add(
+        "--only-cells",
+        action="store_true",
+        help="no small calls, first calls, exact, pairs, rows, threads and curve over sizes",
+    )
     add("--json", type=Path, help="write all figures to this file")
     add("--plot", type=Path, help="draw time per element against size into this file (needs matplotlib)")
     options = parser.parse_args()
@@ -961,7 +1005,7 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     options = parsed()
     console, begun = Console(width=None if sys.stdout.isatty() else 120), time.perf_counter()
-    results: dict[str, Any] = {"machine": machine(), "threads": options.threads, "cells": []}
+    results: dict[str, Any] = {"machine": machine(), "num_threads": options.threads, "cells": []}
     cells = list(cells_to_measure(options))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("measuring", total=len(cells))
@@ -973,7 +1017,7 @@ def main() -> int:
             progress.advance(bar)
         more = {
             "small": measure_small, "exact": measure_exact, "pairs_and_rows": measure_pairs_and_rows,
-            "first_calls": measure_first_calls, "curve": measure_curve,
+            "first_calls": measure_first_calls, "curve": measure_curve, "threads": measure_threads,
         }  # fmt: skip
         for name, rows in more.items():
             progress.update(bar, description=name)

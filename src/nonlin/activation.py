@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 Bound: TypeAlias = float | str | None
 _DEFAULT_DTYPE = np.dtype(np.float64)
 _ARRAY = np.ndarray
+_FIRST = 1  # compared by identity: True equals 1, too
+_SmallCall: TypeAlias = Callable[[Any, dict[str, Any]], Any]
 _NUMBERS = frozenset({int, float})
 _OUT = frozenset({"out"})
 _UFUNC_KEYWORDS = frozenset({"out", "where", "dtype", "casting", "order", "subok", "signature"})
@@ -128,10 +130,6 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
     return (dtype.char in "efd" and dtype.isnative) or dtype.name == "bfloat16"
 
 
-def _is_array_of(dtype: np.dtype[Any], operand: Any) -> bool:
-    return type(operand) is np.ndarray and operand.dtype == dtype
-
-
 class Activation:
     """An elementwise activation function: a formula, and everything that follows from it.
 
@@ -186,8 +184,9 @@ class Activation:
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, int, str], np.ufunc] = {}
-        # Ufuncs and the defaults in a dtype's own numbers, which NumPy need not convert, for calls with nothing but arrays.
-        self._plain: dict[tuple[str, int, str, np.dtype[Any]], tuple[np.ufunc, tuple[Any, ...]]] = {}
+        # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
+        self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
+        self._slopes: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
         self._defaults = tuple(p.default for p in self.parameters.values() if p.default is not None)
         # A call with so many arguments and nothing else takes the defaults, which need no check.
         self._only_operands = len(operands) if len(self._defaults) == len(self.parameters) else -1
@@ -195,6 +194,10 @@ class Activation:
     # --- calling ----------------------------------------------------------------------------------------------------
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if len(arguments) == 1 and type(x := arguments[0]) is _ARRAY:
+            small = self._values.get((get_precision(), x.dtype))
+            if small is not None and (result := small(x, keywords)) is not None:
+                return result
         return self._evaluate("x", 0, arguments, keywords)
 
     def derivative(self, *arguments: Any, order: int = 1, wrt: str = "x", **keywords: Any) -> Any:
@@ -221,28 +224,16 @@ class Activation:
         >>> print(nl.relu.derivative([-1.0, 0.0, 2.0]))
         [0. 0. 1.]
         """
+        if len(arguments) == 1 and type(x := arguments[0]) is _ARRAY and order is _FIRST and wrt == "x":
+            small = self._slopes.get((get_precision(), x.dtype))
+            if small is not None and (result := small(x, keywords)) is not None:
+                return result
         if type(order) is not int:  # True and 1.0 would find the kernel of order 1
             raise ValueError(f"order must be a whole number of at least 0, got {order!r}")
         return self._evaluate(wrt, order, arguments, keywords)
 
     def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        # On few numbers a call takes about as long as NumPy's own only if next to nothing happens here: usual calls come first.
         takes_defaults = len(arguments) == self._only_operands
-        is_usual = takes_defaults and type(arguments[0]) is _ARRAY
-        if is_usual and (not keywords or (len(keywords) == 1 and "out" in keywords)):
-            x = arguments[0]
-            plain = self._plain.get((wrt, order, get_precision(), x.dtype))
-            if plain is not None and (len(arguments) == 1 or all(_is_array_of(x.dtype, a) for a in arguments[1:])):
-                ufunc, defaults = plain
-                if x.size >= big.MINIMUM or len(arguments) > 1:
-                    return self._apply(ufunc, arguments + defaults, keywords)
-                try:
-                    if not keywords:
-                        return ufunc(x, *defaults)
-                    out = keywords["out"]  # NumPy takes it faster by its place
-                    return ufunc(x, *defaults, out) if type(out) is _ARRAY else ufunc(x, *defaults, out=out)
-                except (TypeError, ValueError, OverflowError) as error:
-                    raise self._explained(error, arguments + defaults) from error
         if takes_defaults and keywords.keys() <= _UFUNC_KEYWORDS:
             arguments += self._defaults
         else:
@@ -258,12 +249,36 @@ class Activation:
             compile_loop(ufunc, getattr(arguments[0], "dtype", _DEFAULT_DTYPE))
         if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
             arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
-        # Another thread may have set another precision meanwhile.
-        if is_usual and _is_floating(arguments[0].dtype) and self._ufuncs.get((wrt, order, precision)) is ufunc:
+        if takes_defaults and len(self.operands) == 1 and order <= 1 and wrt == "x" and type(arguments[0]) is _ARRAY:
             dtype = arguments[0].dtype
-            defaults = tuple(np.asarray(default, dtype) for default in self._defaults)
-            self._plain[wrt, order, precision, dtype] = ufunc, defaults
+            # Another thread may have set another precision meanwhile.
+            if _is_floating(dtype) and self._ufuncs.get((wrt, order, precision)) is ufunc:
+                (self._slopes if order else self._values)[precision, dtype] = self._small_call(ufunc, dtype)
         return self._apply(ufunc, arguments, keywords)
+
+    def _small_call(self, ufunc: np.ufunc, dtype: np.dtype[Any]) -> _SmallCall:
+        """Return what evaluates a ufunc of one array of that dtype at the default parameters, or returns None for other calls.
+
+        NumPy's own functions take half a microsecond on few numbers. That is also what looking at the arguments costs, so
+        there is only what a call of this kind needs: the defaults are numbers of that dtype already, and a call without
+        stars and keywords is cheaper than one with them.
+        """
+        defaults = tuple(np.asarray(default, dtype) for default in self._defaults)
+        count, first = len(defaults), defaults[0] if defaults else None
+
+        def call(x: Any, keywords: dict[str, Any]) -> Any:
+            if x.size >= big.MINIMUM:
+                return None
+            try:
+                if not keywords:
+                    return ufunc(x) if not count else ufunc(x, first) if count == 1 else ufunc(x, *defaults)
+                if len(keywords) == 1 and type(out := keywords.get("out")) is _ARRAY:
+                    return ufunc(x, out) if not count else ufunc(x, first, out) if count == 1 else ufunc(x, *defaults, out)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise self._explained(error, (x, *defaults)) from error
+            return None
+
+        return call
 
     def _apply(self, ufunc: np.ufunc, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         try:
