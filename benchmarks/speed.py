@@ -974,7 +974,7 @@ def parsed() -> argparse.Namespace:
     add(
         "--only-cells",
         action="store_true",
-        help="no small calls, first calls, exact, pairs, rows, threads and curve over sizes",
+        help="none of the other tables: small calls, first calls, exact, pairs, rows...",
     )
     add("--json", type=Path, help="write all figures to this file")
     add("--plot", type=Path, help="draw time per element against size into this file (needs matplotlib)")
