@@ -830,7 +830,7 @@ def print_twelve(console: Console, cells: list[dict[str, Any]]) -> None:
     for key, wanted in WANTED.items():
         if key in found:
             ratio, low, high = found[key]
-            verdict = "reached" if ratio >= wanted else "[red]not reached[/red]"
+            verdict = "reached" if ratio >= wanted else "undecided: noise" if high >= wanted else "[red]not reached[/red]"
             table.add_row(title(*key), f"{ratio:.2f}", f"{wanted:g}", f"{low:.2f}", f"{high:.2f}", verdict)
     console.print(table)
 
@@ -857,7 +857,7 @@ def print_cells(console: Console, cells: list[dict[str, Any]], copies: list[dict
 def print_rest(console: Console, results: dict[str, Any]) -> None:
     """Print the other rows, each in a line or a small table."""
     if results["copies"]:
-        names = [key for key in results["copies"][0] if key not in ("size", "noise")]
+        names = [key for key in results["copies"][-1] if key not in ("size", "noise")]  # the largest size has them all
         table = Table("float32 copies, ns per element", *names, "copyto against itself")
         for row in results["copies"]:
             table.add_row(size_of(row["size"]), *(f"{row[n]:.3f}" if n in row else "" for n in names), f"{row['noise']:.1%}")
@@ -996,6 +996,8 @@ def parsed() -> argparse.Namespace:
     options.processes = 1 if options.quick else 3
     last = 18 if options.quick else max(number_of(size) for size in options.size).bit_length() - 1
     options.curve = [2**k for k in (range(12, last + 1, 2) if options.quick else range(4, last + 1))]
+    if options.only_cells:
+        options.curve = []
     options.data = Data()
     return options
 

@@ -158,6 +158,25 @@ def test_zero_leaves_all_memory_to_numpy() -> None:
     assert (found.kept, found.lent, found.made, found.reused) == (0, 0, 0, 0)
 
 
+def test_numpy_steps_in_where_nothing_can_be_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(memory.mmap, "mmap", fail)
+    x = inputs()
+    assert np.array_equal(nl.relu(x), np.maximum(x, 0))
+    assert memory.statistics().kept == PAGE
+
+
+def test_a_child_keeps_nothing_but_counts_what_lives(pool: memory._Pool) -> None:
+    y, _ = nl.relu(inputs()), nl.silu(inputs())
+    del _
+    pool.forget()
+    assert (pool.statistics().kept, pool.statistics().lent) == (0, PAGE)
+    del y
+    assert (pool.statistics().kept, pool.statistics().lent) == (PAGE, 0)
+
+
 def test_what_would_not_be_kept_is_numpys() -> None:
     assert nl.relu(inputs(9 * SIZE)).flags.owndata
 

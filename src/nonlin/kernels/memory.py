@@ -69,15 +69,18 @@ def _default_limit() -> int:
 
 def _new(size: int) -> Array:
     """Return bytes in fresh memory, on huge pages where the platform has them; multiples of their size."""
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        # Private: a shared mapping is a file to the system, and on small pages. One page more, for a start on a page's border.
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(size, np.uint8)
+    # Private: a shared mapping is a file to the system, and on small pages. One page more, for a start on a page's border.
+    try:
         mapping = mmap.mmap(-1, size + _HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with suppress(OSError):  # the system may be built without
-            mapping.madvise(mmap.MADV_HUGEPAGE)
-        whole = np.frombuffer(mapping, np.uint8)
-        start = -whole.ctypes.data % _HUGE_PAGE
-        return whole[start : start + size]
-    return np.empty(size, np.uint8)
+    except OSError:  # no memory, or no mappings left
+        return np.empty(size, np.uint8)
+    with suppress(OSError):  # the system may be built without
+        mapping.madvise(mmap.MADV_HUGEPAGE)
+    whole = np.frombuffer(mapping, np.uint8)
+    start = -whole.ctypes.data % _HUGE_PAGE
+    return whole[start : start + size]
 
 
 class _Lease:
@@ -104,14 +107,20 @@ class _Pool:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.forget()
-
-    def forget(self) -> None:
-        """Start anew: in a child process, where another thread may have held the lock when it was forked off."""
         self._lock = threading.Lock()
         self._at_the_door: deque[Array] = deque()
         self._free: list[Array] = []
         self._lent = self._made = self._reused = 0
+
+    def forget(self) -> None:
+        """Start with nothing kept: in a child process, where writing to a free buffer would copy its pages from the parent's.
+
+        Another thread may have held the lock when the child was forked off, and is not there to release it.
+        """
+        self._lock = threading.Lock()
+        self._free = []
+        while self._at_the_door:
+            self._lent -= self._at_the_door.popleft().size
 
     def take(self, size: int) -> Array | None:
         """Return a buffer of at least that size, or None if it is so large that it would not be kept anyway."""
