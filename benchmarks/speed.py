@@ -10,6 +10,9 @@ one every time, and a round's times are compared with each other only. Figures a
 ratio is the one that holds its median with 95 % certainty, by order statistics. A peer wins a cell if it is more than 5 %
 faster at the far end of that interval. Everyone runs on one thread unless ``--threads`` says otherwise.
 
+A fresh result is dropped before the next call, as in a loop of a program: whoever keeps freed memory (nonlin.memory, the malloc
+of the system) finds it again.
+
 The peers: NumPy and SciPy as one writes the formula with them; torch's own operations where it has them (out= used where they
 know it) and the formula in torch's operations where not, ``torch.compile`` of the same where a C++ compiler is installed,
 ``jax.jit``, and numexpr. Backward operations of torch multiply by an incoming gradient, which ours do not: where memory is
