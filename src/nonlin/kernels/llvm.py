@@ -427,11 +427,14 @@ def kernel_source(kernel: Kernel, target: Target) -> str:
     if kernel.fast is not None:
         functions.insert(0, writer.general())
     lines = sorted({line for block in writer.declarations for line in _split_declarations(block)})
-    return "\n".join([f'target triple = "{target.triple}"', *lines, *functions, ""])
+    return "\n".join([f'target triple = "{target.triple}"', *lines, *functions, "!0 = !{i32 1}", ""])
 
 
-#: elements of a block that is gathered before it is computed
-_BLOCK = 256
+#: Elements of a block that is gathered before it is computed, or moved on past the cache after.
+_BLOCK = 512
+#: Results of so many bytes are not kept in the cache: no cache holds them until they are read.
+STREAMED = 2**24
+_LINE = 64
 
 
 class _Writer:
@@ -568,7 +571,55 @@ class _Writer:
         other = code.emit(f"load ptr, ptr {code.emit('getelementptr ptr, ptr %data, i64 1')}")
         code.do(f"call void {other}(ptr %args, ptr %dims, ptr %steps, ptr %data)")
         code.do("ret void")
-        code.label("fixed")
+
+    def _pays_to_stream(self, code: _Code, whole: str) -> str:
+        """Write the condition under which results go around the cache."""
+        size = self.kernel.output.size
+        pays = code.emit(f"icmp sge i64 {whole}, {STREAMED // size}")
+        address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
+        aligned = code.emit(f"icmp eq i64 {code.emit(f'and i64 {address}, {size - 1}')}, 0")
+        pays = code.emit(f"and i1 {pays}, {aligned}")
+        for name in self.inputs:
+            # In place the lines are in the cache already, and what is computed twice below would be wrong.
+            pays = code.emit(f"and i1 {pays}, {code.emit(f'icmp ne ptr {name}, {self.outputs[0]}')}")
+        return pays
+
+    def _stream(self, code: _Code, places: list[str], whole: str, steps: list[str], buffer: str) -> str:
+        """Write blocks computed in a buffer and moved on with stores that do not read the lines they replace.
+
+        Returns how many elements are done when control leaves for ``rest`` from ``streamed``.
+        """
+        size = self.kernel.output.size
+        code.label("stream")
+        self._call_run(code, places, str(max(self.width, _LINE // size)), steps)  # up to the first element that is aligned
+        address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
+        skipped = code.emit(f"and i64 {code.emit(f'sub i64 0, {address}')}, {_LINE - 1}")
+        first = code.emit(f"udiv i64 {skipped}, {size}")
+        final = code.emit(f"sub i64 {whole}, {_BLOCK}")
+        code.do("br label %ahead")
+        code.label("ahead")
+        code.do(f"%at = phi i64 [{first}, %stream], [%onward, %moved]")
+        here = [
+            code.emit(f"getelementptr i8, ptr {place}, i64 {code.emit(f'mul i64 %at, {step}')}")
+            for place, step in zip(places, [*steps, str(size)], strict=True)
+        ]
+        self._call_run(code, [*here[:-1], buffer], str(_BLOCK), steps)
+        code.do("br label %move")
+        code.label("move")
+        code.do("%m = phi i64 [0, %ahead], [%m1, %move]")
+        line = f"<{_LINE // 4} x i32>"
+        item = code.emit(f"load {line}, ptr {code.emit(f'getelementptr i8, ptr {buffer}, i64 %m')}, align {_LINE}")
+        to = code.emit(f"getelementptr i8, ptr {here[-1]}, i64 %m")
+        code.do(f"store {line} {item}, ptr {to}, align {_LINE}, !nontemporal !0")
+        code.do(f"%m1 = add i64 %m, {_LINE}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %m1, {_BLOCK * size}')}, label %move, label %moved")
+        code.label("moved")
+        code.do(f"%onward = add i64 %at, {_BLOCK}")
+        code.do(f"br i1 {code.emit(f'icmp sle i64 %onward, {final}')}, label %ahead, label %streamed")
+        code.label("streamed")
+        code.do("fence seq_cst")  # such stores are ordered by nothing else
+        code.do("br label %rest")
+        return "%onward"
 
     def loop(self) -> str:
         """Write ``loop``, which NumPy calls."""
@@ -588,6 +639,9 @@ class _Writer:
         code.label("spread")
         if self.kernel.fixed:
             self._leave_unless_fixed(code, count, steps)
+        else:
+            code.do("br label %fixed")
+        code.label("fixed")
         # An operand that does not move is spread over a vector once.
         starts, paces = [], []
         for k, storage in enumerate(self.operands):
@@ -606,13 +660,20 @@ class _Writer:
         whole = code.emit(f"select i1 {direct}, i64 {code.emit(f'and i64 {count}, {-width}')}, i64 0")
         code.do(f"br i1 {code.emit(f'icmp sgt i64 {whole}, 0')}, label %direct, label %rest")
         code.label("direct")
+        streams = self.results == 1
+        if streams:
+            code.do(f"br i1 {self._pays_to_stream(code, whole)}, label %stream, label %plain")
+            streamed = self._stream(code, [*starts, *self.outputs], whole, paces, buffers[-1])
+            code.label("plain")
         self._call_run(code, [*starts, *self.outputs], whole, paces)
         code.do("br label %rest")
         code.label("rest")
-        code.do(f"br i1 {code.emit(f'icmp slt i64 {whole}, {count}')}, label %block, label %end")
+        came = f", [{streamed}, %streamed]" if streams else ""
+        done = code.emit(f"phi i64 [0, %fixed], [{whole}, %{'plain' if streams else 'direct'}]{came}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 {done}, {count}')}, label %block, label %end")
         # Blocks: gathered, the last one filled up with its last element, computed, scattered.
         code.label("block")
-        code.do(f"%start = phi i64 [{whole}, %rest], [%after, %scattered]")
+        code.do(f"%start = phi i64 [{done}, %rest], [%after, %scattered]")
         left = code.emit(f"sub i64 {count}, %start")
         small = code.emit(f"icmp slt i64 {left}, {_BLOCK}")
         size = code.emit(f"select i1 {small}, i64 {left}, i64 {_BLOCK}")
