@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -247,6 +247,11 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
         A typical value for every other symbol: where the plain operations give NaN at an infinite x although the function
         has a limit, that is seen with these.
     """
+    return _lower(formula, lanes, tuple(parameters.items()))
+
+
+@lru_cache(maxsize=64)
+def _lower(formula: Expression, lanes: Lanes, parameters: tuple[tuple[str, float], ...]) -> Expression:
     lowering = _Lowering(lanes)
     number = lowering(formula)
     assert isinstance(number, Number)
@@ -257,7 +262,7 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
         return operations
     if "x" not in symbols(operations):
         return _keep_nan(operations)
-    operations = _mend_special_values(operations, lanes, parameters)
+    operations = _mend_special_values(operations, lanes, dict(parameters))
     return _keep_nan(operations) if lowering.zero_has_won else operations
 
 
