@@ -67,10 +67,13 @@ class Kernel:
     may_be_invalid: bool = False
     """Whether an x that is not NaN can have a result that is."""
 
+    widest: int = 16
+    """Elements computed at once, at most."""
+
     @property
     def width(self) -> int:
         """Elements computed at once."""
-        return 8 if self.lanes is not None and self.lanes.element == "float64" else 16
+        return 8 if self.lanes is not None and self.lanes.element == "float64" else self.widest
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,13 @@ class _Exponential:
         """exp(x) + constant."""
         return (self.power + constant) + self.power * self.p
 
+    def plus_one(self) -> Number:
+        """exp(x) + 1, with what is lost where the power of two is about as large as 1 is finely resolved."""
+        total = self.power + 1
+        if total.lanes.compensated:
+            return total + self.power * self.p
+        return total + (self.power * self.p + ((self.power - total) + 1))
+
     def times(self, factor: Number) -> Number:
         """exp(x)*factor."""
         more = self.p * factor
@@ -181,7 +188,7 @@ def sigmoid(x: Number) -> Number:
         # sigmoid(-y) beside sigmoid(y), as in many a derivative, shares its exponential and its division.
         y = _opposite(x)
         e = _Exponential(-x if y is None else x)
-        inverse = 1 / e.plus(1)
+        inverse = 1 / e.plus_one()
         return inverse if y is None else e.plus(0) * inverse
     q = exp(-abs(x))
     return where(x < 0, q, 1) / (1 + q)
@@ -521,8 +528,9 @@ def normal_slope(u: Number) -> Number:
     inverse = 1 / (a + _TAIL_CENTRE)
     t = ((a - _TAIL_CENTRE) * inverse).high
     mills = inverse * Number(u.lanes, _fit("normal_tail", u.lanes, t))
-    density = CONSTANTS["1/sqrt(2 pi)"]
-    tail = _Exponential(u * u * -_HALF).times(mills - a * density)
+    density = Number(u.lanes, Constant(u.lanes.round(CONSTANTS["1/sqrt(2 pi)"])))
+    low = u.lanes.round(CONSTANTS["1/sqrt(2 pi)"] - u.lanes.round(CONSTANTS["1/sqrt(2 pi)"]))
+    tail = _Exponential(u * u * -_HALF).times((mills - a * low) - a * density)
     return where(u < 0, tail, 1 - tail)
 
 

@@ -38,7 +38,9 @@ class Lanes:
     """Whether a guard keeps everything far from the ends of the exponent range: no infinity, no NaN, no underflow."""
 
     def round(self, value: Fraction) -> Fraction:
-        """Round an exact number to a lane's type."""
+        """Round an exact number to a lane's type; one that is too large becomes the largest."""
+        if abs(value) > self.largest:
+            return self.largest if value > 0 else -self.largest
         # float(Fraction) rounds correctly to double; going on to single can round twice, harmless for a constant
         # whose rest is kept in low.
         return Fraction(float(np.float32(float(value)))) if self.element == "float32" else Fraction(float(value))

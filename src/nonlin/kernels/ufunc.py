@@ -181,7 +181,8 @@ class Loop:
     def outside(self) -> Kernel:
         """The kernel for the inputs that the guard of the other excludes."""
         question = self._question()
-        return Kernel((self._lower(question),), choose_lanes(question), self._inputs, self._output)
+        # A vector of the other kernel may have no more than 8 elements.
+        return Kernel((self._lower(question),), choose_lanes(question), self._inputs, self._output, widest=8)
 
     def _lower(self, question: Question) -> Expression:
         return lower(question.formula, choose_lanes(question), dict(zip(question.names, question.typical, strict=True)))
