@@ -402,6 +402,7 @@ class Activation:
             formula,
             names,
             self._typical(),
+            {name: parameter.default for name, parameter in self.parameters.items()},
             exact=get_precision() == "exact",
             # A derivative has the dtype of the value.
             keeps_integers=is_integral(canonical(self.formula)) and is_integral(formula),

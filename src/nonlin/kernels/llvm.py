@@ -50,19 +50,41 @@ STORAGES: dict[str, Storage] = {
 
 @dataclass(frozen=True)
 class Kernel:
-    """What one compiled loop computes."""
+    """What is computed for a vector of elements, in straight-line code."""
 
-    operations: Expression
-    """Machine operations for floating lanes; the formula itself for integers."""
+    operations: tuple[Expression, ...]
+    """Machine operations for each result in floating lanes; the formulas themselves for integers."""
     lanes: Lanes | None
     """None computes in the integers that come in."""
     inputs: tuple[tuple[str, Storage], ...]
     """Name and storage of each operand, in order."""
     output: Storage
+    """Storage of every result."""
+    guard: Expression | None = None
+    """What must hold for an element; one for which it does not is computed by another kernel."""
     may_overflow: bool = False
     """Whether a finite x can have an infinite result: NumPy is to be told when it happens."""
     may_be_invalid: bool = False
     """Whether an x that is not NaN can have a result that is."""
+
+    @property
+    def width(self) -> int:
+        """Elements computed at once."""
+        return 8 if self.lanes is not None and self.lanes.element == "float64" else 16
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What a loop has to know of its kernel, whatever it computes: many kernels share one."""
+
+    inputs: tuple[Storage, ...]
+    output: Storage
+    results: int
+    width: int
+    fixed: tuple[bool, ...]
+    """Of which operands the kernel takes the value for granted."""
+    may_overflow: bool
+    may_be_invalid: bool
 
 
 def overflow_threshold(storage: str) -> float:
@@ -75,6 +97,17 @@ def overflow_threshold(storage: str) -> float:
         "float16": (65504.0, 16.0),
     }[storage]
     return largest + half_step
+
+
+def round_to(storage: Storage, value: float) -> Fraction:
+    """Return a number as a floating dtype holds it."""
+    if storage.name == "float16":
+        return Fraction(struct.unpack("<e", struct.pack("<e", value))[0])
+    if storage.name == "bfloat16":
+        bits = int.from_bytes(struct.pack("<f", value), "little")
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000  # to nearest, ties to even
+        return Fraction(struct.unpack("<f", bits.to_bytes(4, "little"))[0])
+    return Fraction(struct.unpack("<f", struct.pack("<f", value))[0] if storage.name == "float32" else value)
 
 
 _COMPARE = {"less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge"}
@@ -94,8 +127,14 @@ class _Body(Spelling[str]):
         self.mask = f"<{width} x i1>"
         self.values = values
         self.lines: list[str] = []
+        self.taken = 0
+        """How many of the lines stand in a function already."""
         self.declarations: set[str] = set()
         self.table = {}
+        self._spelled: dict[Expression, str] = {}
+
+    def memo(self) -> dict[Expression, str]:
+        return self._spelled
 
     def emit(self, text: str) -> str:
         name = f"%v{len(self.lines)}"
@@ -195,6 +234,10 @@ class _FloatingBody(_Body):
         scaled = self.emit(f"fmul {self.vector} {self.emit(f'fmul {self.vector} {a}, {one}')}, {two}")
         return self.emit(f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}")
 
+    def emit_power_of_two(self, shifted: str) -> str:
+        n = self.integer("shl", self.as_integers(shifted), self.integer_splat(self.mantissa))
+        return self.as_floats(self.integer("add", n, self.integer_splat(self.bias << self.mantissa)))
+
     def emit_exponent(self, a: str) -> str:
         biased = self.integer("lshr", self.as_integers(a), self.integer_splat(self.mantissa))
         whole = self.integer("sub", biased, self.integer_splat(self.bias))
@@ -235,6 +278,13 @@ class _IntegerBody(_Body):
 
 def _pack(value: Fraction, element: str) -> bytes:
     return struct.pack("<f" if element == "float" else "<d", float(value))
+
+
+def bits_of(storage: Storage, value: Fraction) -> int:
+    """Return a number's bits in a floating dtype that holds it."""
+    if storage.name == "bfloat16":
+        return int.from_bytes(struct.pack("<f", float(value)), "little") >> 16
+    return int.from_bytes(struct.pack({2: "<e", 4: "<f", 8: "<d"}[storage.size], float(value)), "little")
 
 
 def _hexadecimal(value: Fraction, element: str) -> str:
@@ -297,6 +347,10 @@ class _Code:
 
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
+
+    def function(self, head: str) -> str:
+        """Close the code as a function that returns nothing."""
+        return "\n".join([f"define {head} {{", *self.lines, "  ret void", "}"])
 
 
 def _load(code: _Code, pointer: str, storage: Storage, element: str, width: int) -> str:
@@ -369,113 +423,322 @@ class Target:
         return self.triple.startswith(("aarch64", "arm64"))
 
 
-def kernel_source(kernel: Kernel, target: Target) -> str:
-    """Return the LLVM text of a module with the loop ``void loop(char **args, intp *dims, intp *steps, void *data)``.
+#: Elements of a block that is gathered before it is computed, or moved on past the cache after.
+_BLOCK = 512
+#: Results of so many bytes are not kept in the cache: no cache holds them until they are read.
+STREAMED = 2**24
+_LINE = 64
 
-    One pass of the loop handles as many elements as a vector has lanes. Where all operands are contiguous or constant it
-    reads and writes them in place; a last, partial vector and strided operands go through small buffers, so that there is
-    one body for everything.
-    """
-    if kernel.lanes is None:
-        element, width = kernel.output.llvm, 16
-    else:
-        element, width = ("float", 16) if kernel.lanes.element == "float32" else ("double", 8)
-    code = _Code()
-    sizes = [storage.size for _, storage in kernel.inputs] + [kernel.output.size]
-    operands = [storage for _, storage in kernel.inputs] + [kernel.output]
-    buffers = [code.emit(f"alloca <{width} x {s.llvm}>, align 64") for s in operands]
-    flags = _save_flags(code, target)
-    status = code.emit("alloca i32, align 4")
-    code.do(f"store i32 0, ptr {status}")
-    count = code.emit("load i64, ptr %dims")
-    bases, steps, direct = [], [], "true"
-    for k, size in enumerate(sizes):
-        slot = code.emit(f"getelementptr ptr, ptr %args, i64 {k}")
-        bases.append(code.emit(f"load ptr, ptr {slot}"))
-        slot = code.emit(f"getelementptr i64, ptr %steps, i64 {k}")
-        steps.append(code.emit(f"load i64, ptr {slot}"))
-        fits = code.emit(f"icmp eq i64 {steps[k]}, {size}")
-        if k < len(kernel.inputs):
-            fits = code.emit(f"or i1 {fits}, {code.emit(f'icmp eq i64 {steps[k]}, 0')}")
-        direct = fits if direct == "true" else code.emit(f"and i1 {direct}, {fits}")
-    # An operand that does not move is spread over its buffer once, and read from there in every pass.
-    moving, starts = [], []
-    for k in range(len(kernel.inputs)):
-        constant = code.emit(f"icmp eq i64 {steps[k]}, 0")
-        starts.append(code.emit(f"select i1 {constant}, ptr {buffers[k]}, ptr {bases[k]}"))
-        moving.append(code.emit(f"select i1 {constant}, i64 0, i64 {sizes[k]}"))
-    last = code.emit(f"sub i64 {count}, 1")
-    code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
-    code.label("spread")
-    for k, (_, storage) in enumerate(kernel.inputs):
-        _copy_lanes(code, storage, width, bases[k], "0", buffers[k], last)
-    code.do("br label %pass")
+#: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
+LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
 
-    code.label("pass")
-    code.do("%i = phi i64 [0, %spread], [%after, %next]")
-    code.do(f"%after = add i64 %i, {width}")
-    whole = code.emit(f"icmp sle i64 %after, {count}")
-    code.do(f"%here = and i1 {whole}, {direct}")
-    code.do("br i1 %here, label %body, label %gather")
 
-    code.label("gather")
-    for k, (_, storage) in enumerate(kernel.inputs):
-        _copy_lanes(code, storage, width, bases[k], steps[k], buffers[k], last)
-    code.do("br label %body")
+class _Module:
+    """Writes a module of one function."""
 
-    code.label("body")
-    values = {}
-    for k, (name, storage) in enumerate(kernel.inputs):
-        place = code.emit(f"getelementptr i8, ptr {starts[k]}, i64 {code.emit(f'mul i64 %i, {moving[k]}')}")
-        chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[k]}")
-        values[name] = _load(code, chosen, storage, element, width)
-    body: _Body = _IntegerBody(width, kernel.output, values) if kernel.lanes is None else _FloatingBody(width, element, values)
-    result = body(kernel.operations)
-    code.lines += body.lines
-    declarations = set(body.declarations)
-    if isinstance(body, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
-        declarations |= _note_status(code, kernel, body, values["x"], result, status)
-    place = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 %i, {sizes[-1]}')}")
-    chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[-1]}")
-    _store(code, result, chosen, kernel.output, element, width)
-    code.do("br i1 %here, label %next, label %scatter")
+    def __init__(self, target: Target, inputs: tuple[Storage, ...], output: Storage, results: int) -> None:
+        self.target = target
+        self.operands, self.output = inputs, output
+        self.storages = [*inputs, *[output] * results]
+        self.inputs = [f"%in{k}" for k in range(len(inputs))]
+        self.outputs = [f"%out{k}" for k in range(results)]
+        self.pointers = [*self.inputs, *self.outputs]
+        self.declarations: set[str] = set()
+        self.code = _Code()
 
-    code.label("scatter")
-    code.do("br label %lane")
-    code.label("lane")
-    code.do("%j = phi i64 [0, %scatter], [%j1, %lane]")
-    code.do("%j1 = add i64 %j, 1")
-    position = code.emit("add i64 %i, %j")
-    source = code.emit(f"getelementptr {kernel.output.llvm}, ptr {buffers[-1]}, i64 %j")
-    item = code.emit(f"load {kernel.output.llvm}, ptr {source}")
-    to = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 {position}, {steps[-1]}')}")
-    code.do(f"store {kernel.output.llvm} {item}, ptr {to}, align 1")
-    full = code.emit(f"icmp eq i64 %j1, {width}")
-    done = code.emit(f"icmp eq i64 {code.emit('add i64 %i, %j1')}, {count}")
-    code.do(f"br i1 {code.emit(f'or i1 {full}, {done}')}, label %next, label %lane")
+    def text(self, head: str) -> str:
+        """Return the module's text."""
+        attributes = f'"target-cpu"="{self.target.cpu}" "target-features"="{self.target.features}"'
+        lines = sorted({line for block in self.declarations for line in _split_declarations(block)})
+        function = self.code.function(f"{head} {attributes}")
+        return "\n".join([f'target triple = "{self.target.triple}"', *lines, function, "!0 = !{i32 1}", ""])
 
-    code.label("next")
-    code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %pass, label %end")
-    code.label("end")
-    # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
-    declarations |= _restore_flags(code, target, flags)
-    if kernel.may_overflow:
-        _raise_status(code, status, 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
-    if kernel.may_be_invalid:
-        _raise_status(code, status, 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
-    lines = sorted({line for block in declarations for line in _split_declarations(block)})
-    text = "\n".join(code.lines)
-    attributes = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
-    return "\n".join(
-        [
-            f'target triple = "{target.triple}"',
-            *lines,
-            f"define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {attributes} {{",
-            text,
-            "  ret void",
-            "}",
+    def place(self, pointer: str, index: str, step: str | int) -> str:
+        """Return the address of an element."""
+        return self.code.emit(f"getelementptr i8, ptr {pointer}, i64 {self.code.emit(f'mul i64 {index}, {step}')}")
+
+    def cell(self, number: int | str, kind: str = "ptr") -> str:
+        """Load what ``data`` holds."""
+        return self.code.emit(f"load {kind}, ptr {self.code.emit(f'getelementptr ptr, ptr %data, i64 {number}')}")
+
+
+class _KernelModule(_Module):
+    """Writes a kernel as a function over whole vectors of contiguous elements."""
+
+    def __init__(self, kernel: Kernel, target: Target) -> None:
+        super().__init__(target, tuple(storage for _, storage in kernel.inputs), kernel.output, len(kernel.operations))
+        self.kernel = kernel
+
+    def _load_inputs(self, places: list[str]) -> _Body:
+        kernel = self.kernel
+        writer: _Body
+        if kernel.lanes is None:
+            writer = _IntegerBody(kernel.width, kernel.output, {})
+        else:
+            writer = _FloatingBody(kernel.width, "float" if kernel.lanes.element == "float32" else "double", {})
+        writer.values = {
+            name: _load(self.code, place, storage, writer.element, writer.width)
+            for (name, storage), place in zip(kernel.inputs, places, strict=False)
+        }
+        return writer
+
+    def _take_lines(self, writer: _Body) -> None:
+        """Move what the writer has written so far into the function."""
+        self.code.lines += writer.lines[writer.taken :]
+        writer.taken = len(writer.lines)
+        self.declarations |= writer.declarations
+
+    def _store_results(self, writer: _Body, results: list[str], places: list[str]) -> None:
+        for result, place in zip(results, places[len(self.operands) :], strict=True):
+            _store(self.code, result, place, self.output, writer.element, writer.width)
+
+    def outside(self) -> str:
+        """Write ``void outside(char **places, void *data, intp count)``: elements that another kernel's guard excludes."""
+        code, kernel = self.code, self.kernel
+        for k, name in enumerate(self.pointers):
+            code.do(f"{name} = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %places, i64 {k}')}")
+        code.do("br label %part")
+        code.label("part")
+        code.do("%i = phi i64 [0, %0], [%next, %part]")
+        places = [self.place(name, "%i", s.size) for name, s in zip(self.pointers, self.storages, strict=True)]
+        writer = self._load_inputs(places)
+        results = [writer(operations) for operations in kernel.operations]
+        self._take_lines(writer)
+        self._store_results(writer, results, places)
+        code.do(f"%next = add i64 %i, {kernel.width}")
+        code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %part, label %end")
+        code.label("end")
+        return self.text("void @outside(ptr %places, ptr %data, i64 %count)")
+
+    def run(self) -> str:
+        """Write ``run``: ``count`` elements, whole vectors; operand k moves on by ``%step{k}`` bytes an element."""
+        code, kernel = self.code, self.kernel
+        spare = [code.emit(f"alloca <{kernel.width} x {self.output.llvm}>") for _ in self.outputs]
+        listed = code.emit(f"alloca [{len(self.pointers)} x ptr]")
+        code.do("br label %pass")
+        code.label("pass")
+        code.do("%i = phi i64 [0, %0], [%next, %done]")
+        steps: list[str | int] = [*(f"%step{k}" for k in range(len(self.operands))), *[self.output.size] * len(self.outputs)]
+        places = [self.place(name, "%i", step) for name, step in zip(self.pointers, steps, strict=True)]
+        writer = self._load_inputs(places)
+        guard = None if kernel.guard is None else writer(kernel.guard)
+        results = [writer(operations) for operations in kernel.operations]
+        self._take_lines(writer)
+        if guard is None:
+            code.do("br label %done")
+            code.label("done")
+        else:
+            results = self._outside_guard(writer, guard, results, [*places[: len(self.operands)], *spare], listed)
+        if isinstance(writer, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
+            self.declarations |= _note_status(code, kernel, writer, writer.values["x"], results, "%status")
+        self._store_results(writer, results, places)
+        code.do(f"%next = add i64 %i, {kernel.width}")
+        code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %pass, label %end")
+        code.label("end")
+        return self.text(f"void @run({_run_signature(len(self.operands), len(self.outputs))})")
+
+    def _outside_guard(self, writer: _Body, guard: str, results: list[str], places: list[str], listed: str) -> list[str]:
+        """Compute every element by the kernel that its own value asks for, whatever stands beside it."""
+        code = self.code
+        reduce = f"i1 @llvm.vector.reduce.and.v{writer.width}i1"
+        self.declarations.add(f"declare {reduce}({writer.mask})")
+        code.do(f"br i1 {code.emit(f'call {reduce}({writer.mask} {guard})')}, label %done, label %outside")
+        code.label("outside")
+        for k, place in enumerate(places):
+            code.do(f"store ptr {place}, ptr {code.emit(f'getelementptr ptr, ptr {listed}, i64 {k}')}")
+        code.do(f"call void {self.cell(OUTSIDE)}(ptr {listed}, ptr %data, i64 {writer.width})")
+        mixed = []
+        for result, place in zip(results, places[len(self.operands) :], strict=True):
+            other = _load(code, place, self.output, writer.element, writer.width)
+            mixed.append(code.emit(f"select {writer.mask} {guard}, {writer.vector} {result}, {writer.vector} {other}"))
+        code.do("br label %done")
+        code.label("done")
+        return [
+            code.emit(f"phi {writer.vector} [{result}, %pass], [{other}, %outside]")
+            for result, other in zip(results, mixed, strict=True)
         ]
-    )
+
+
+def _run_signature(inputs: int, results: int, prefix: str = "%") -> str:
+    names = [*(f"in{k}" for k in range(inputs)), *(f"out{k}" for k in range(results)), "status", "data"]
+    numbers = ["count", *(f"step{k}" for k in range(inputs))]
+    return ", ".join([*(f"ptr {prefix}{name}" for name in names), *(f"i64 {prefix}{name}" for name in numbers)])
+
+
+class _DriverModule(_Module):
+    """Writes the loop that NumPy calls: ``void loop(char **args, intp *dims, intp *steps, void *data)``.
+
+    Contiguous and unmoving operands go to the kernel's ``run`` as they are. Strided ones, and what is left at the end, are
+    gathered in buffers first and the results scattered.
+    """
+
+    def __init__(self, driver: Driver, target: Target) -> None:
+        super().__init__(target, driver.inputs, driver.output, driver.results)
+        self.driver = driver
+
+    def _call_run(self, places: list[str], count: str, steps: list[str]) -> None:
+        pointers = [*places, "%status", "%data"]
+        arguments = [*(f"ptr {pointer}" for pointer in pointers), *(f"i64 {number}" for number in [count, *steps])]
+        self.code.do(f"call void %run({', '.join(arguments)})")
+
+    def _leave_unless_fixed(self, count: str, steps: list[str]) -> None:
+        """Write the call of another loop for operands that have not the values taken for granted."""
+        code = self.code
+        known, single = "true", code.emit(f"icmp eq i64 {count}, 1")
+        for k, storage in enumerate(self.operands):
+            if self.driver.fixed[k]:
+                kind = f"i{8 * storage.size}"
+                item = code.emit(f"load {kind}, ptr {self.inputs[k]}, align 1")
+                same = code.emit(f"icmp eq {kind} {item}, {self.cell(FIXED + k, kind)}")
+                still = code.emit(f"or i1 {single}, {code.emit(f'icmp eq i64 {steps[k]}, 0')}")
+                known = code.emit(f"and i1 {known}, {code.emit(f'and i1 {same}, {still}')}")
+        code.do(f"br i1 {known}, label %fixed, label %other")
+        code.label("other")
+        data = self.cell(OTHER)
+        code.do(f"call void {code.emit(f'load ptr, ptr {data}')}(ptr %args, ptr %dims, ptr %steps, ptr {data})")
+        code.do("ret void")
+
+    def _pays_to_stream(self, whole: str) -> str:
+        """Write the condition under which results go around the cache."""
+        code, size = self.code, self.output.size
+        pays = code.emit(f"icmp sge i64 {whole}, {STREAMED // size}")
+        address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
+        aligned = code.emit(f"icmp eq i64 {code.emit(f'and i64 {address}, {size - 1}')}, 0")
+        pays = code.emit(f"and i1 {pays}, {aligned}")
+        for name in self.inputs:
+            # In place the lines are in the cache already, and what is computed twice below would be wrong.
+            pays = code.emit(f"and i1 {pays}, {code.emit(f'icmp ne ptr {name}, {self.outputs[0]}')}")
+        return pays
+
+    def _stream(self, places: list[str], whole: str, steps: list[str], buffer: str) -> str:
+        """Write blocks computed in a buffer and moved on with stores that do not read the lines they replace.
+
+        Returns how many elements are done when control leaves for ``rest`` from ``streamed``.
+        """
+        code, size = self.code, self.output.size
+        code.label("stream")
+        self._call_run(places, str(max(self.driver.width, _LINE // size)), steps)  # up to the first element that is aligned
+        address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
+        skipped = code.emit(f"and i64 {code.emit(f'sub i64 0, {address}')}, {_LINE - 1}")
+        first = code.emit(f"udiv i64 {skipped}, {size}")
+        final = code.emit(f"sub i64 {whole}, {_BLOCK}")
+        code.do("br label %ahead")
+        code.label("ahead")
+        code.do(f"%at = phi i64 [{first}, %stream], [%onward, %moved]")
+        here = [self.place(place, "%at", step) for place, step in zip(places, [*steps, str(size)], strict=True)]
+        self._call_run([*here[:-1], buffer], str(_BLOCK), steps)
+        code.do("br label %move")
+        code.label("move")
+        code.do("%m = phi i64 [0, %ahead], [%m1, %move]")
+        line = f"<{_LINE // 4} x i32>"
+        item = code.emit(f"load {line}, ptr {self.place(buffer, '%m', 1)}, align {_LINE}")
+        code.do(f"store {line} {item}, ptr {self.place(here[-1], '%m', 1)}, align {_LINE}, !nontemporal !0")
+        code.do(f"%m1 = add i64 %m, {_LINE}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %m1, {_BLOCK * size}')}, label %move, label %moved")
+        code.label("moved")
+        code.do(f"%onward = add i64 %at, {_BLOCK}")
+        code.do(f"br i1 {code.emit(f'icmp sle i64 %onward, {final}')}, label %ahead, label %streamed")
+        code.label("streamed")
+        code.do("fence seq_cst")  # such stores are ordered by nothing else
+        code.do("br label %rest")
+        return "%onward"
+
+    def loop(self) -> str:
+        """Write ``loop``."""
+        code, width = self.code, self.driver.width
+        buffers = [code.emit(f"alloca [{_BLOCK} x {storage.llvm}], align 64") for storage in self.storages]
+        flags = _save_flags(code, self.target)
+        code.do("%status = alloca i32, align 4")
+        code.do("store i32 0, ptr %status")
+        count = code.emit("load i64, ptr %dims")
+        code.do(f"%run = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %data, i64 {RUN}')}")
+        steps, fits = [], []
+        for k, (name, storage) in enumerate(zip(self.pointers, self.storages, strict=True)):
+            code.do(f"{name} = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %args, i64 {k}')}")
+            steps.append(code.emit(f"load i64, ptr {code.emit(f'getelementptr i64, ptr %steps, i64 {k}')}"))
+            fits.append(code.emit(f"icmp eq i64 {steps[k]}, {storage.size}"))
+        last = code.emit(f"sub i64 {count}, 1")
+        code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
+        code.label("spread")
+        if any(self.driver.fixed):
+            self._leave_unless_fixed(count, steps)
+        else:
+            code.do("br label %fixed")
+        code.label("fixed")
+        # An operand that does not move is spread over a vector once.
+        starts, paces = [], []
+        for k, storage in enumerate(self.operands):
+            constant = code.emit(f"icmp eq i64 {steps[k]}, 0")
+            item = code.emit(f"load {storage.llvm}, ptr {self.inputs[k]}, align 1")
+            vector = f"<{width} x {storage.llvm}>"
+            spread = code.emit(f"insertelement {vector} poison, {storage.llvm} {item}, i32 0")
+            spread = code.emit(f"shufflevector {vector} {spread}, {vector} poison, <{width} x i32> zeroinitializer")
+            code.do(f"store {vector} {spread}, ptr {buffers[k]}, align {storage.size}")
+            starts.append(code.emit(f"select i1 {constant}, ptr {buffers[k]}, ptr {self.inputs[k]}"))
+            paces.append(code.emit(f"select i1 {constant}, i64 0, i64 {storage.size}"))
+            fits[k] = code.emit(f"or i1 {fits[k]}, {constant}")
+        direct = fits[0]
+        for fit in fits[1:]:
+            direct = code.emit(f"and i1 {direct}, {fit}")
+        whole = code.emit(f"select i1 {direct}, i64 {code.emit(f'and i64 {count}, {-width}')}, i64 0")
+        code.do(f"br i1 {code.emit(f'icmp sgt i64 {whole}, 0')}, label %direct, label %rest")
+        code.label("direct")
+        streams = self.driver.results == 1
+        if streams:
+            code.do(f"br i1 {self._pays_to_stream(whole)}, label %stream, label %plain")
+            streamed = self._stream([*starts, *self.outputs], whole, paces, buffers[-1])
+            code.label("plain")
+        self._call_run([*starts, *self.outputs], whole, paces)
+        code.do("br label %rest")
+        code.label("rest")
+        came = f", [{streamed}, %streamed]" if streams else ""
+        done = code.emit(f"phi i64 [0, %fixed], [{whole}, %{'plain' if streams else 'direct'}]{came}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 {done}, {count}')}, label %block, label %end")
+        self._blocks(buffers, steps, count, last, done)
+        code.label("end")
+        # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
+        self.declarations |= _restore_flags(code, self.target, flags)
+        if self.driver.may_overflow:
+            _raise_status(code, "%status", 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
+        if self.driver.may_be_invalid:
+            _raise_status(code, "%status", 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
+        return self.text("void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data)")
+
+    def _blocks(self, buffers: list[str], steps: list[str], count: str, last: str, done: str) -> None:
+        """Write the way of all other elements: gathered, the last block filled up, computed, scattered."""
+        code, width, inputs = self.code, self.driver.width, len(self.operands)
+        code.label("block")
+        code.do(f"%start = phi i64 [{done}, %rest], [%after, %scattered]")
+        left = code.emit(f"sub i64 {count}, %start")
+        small = code.emit(f"icmp slt i64 {left}, {_BLOCK}")
+        size = code.emit(f"select i1 {small}, i64 {left}, i64 {_BLOCK}")
+        full = code.emit(f"and i64 {code.emit(f'add i64 {size}, {width - 1}')}, {-width}")
+        code.do("br label %gather")
+        code.label("gather")
+        code.do("%j = phi i64 [0, %block], [%j1, %gather]")
+        position = code.emit("add i64 %start, %j")
+        inside = code.emit(f"icmp slt i64 {position}, {last}")
+        position = code.emit(f"select i1 {inside}, i64 {position}, i64 {last}")
+        for k, storage in enumerate(self.operands):
+            item = code.emit(f"load {storage.llvm}, ptr {self.place(self.inputs[k], position, steps[k])}, align 1")
+            code.do(f"store {storage.llvm} {item}, ptr {self.place(buffers[k], '%j', storage.size)}")
+        code.do("%j1 = add i64 %j, 1")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %j1, {full}')}, label %gather, label %gathered")
+        code.label("gathered")
+        self._call_run(buffers, full, [str(storage.size) for storage in self.operands])
+        code.do("br label %scatter")
+        code.label("scatter")
+        code.do("%k = phi i64 [0, %gathered], [%k1, %scatter]")
+        position = code.emit("add i64 %start, %k")
+        kind = self.output.llvm
+        for k, name in enumerate(self.outputs, inputs):
+            item = code.emit(f"load {kind}, ptr {self.place(buffers[k], '%k', self.output.size)}")
+            code.do(f"store {kind} {item}, ptr {self.place(name, position, steps[k])}, align 1")
+        code.do("%k1 = add i64 %k, 1")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %k1, {size}')}, label %scatter, label %scattered")
+        code.label("scattered")
+        code.do(f"%after = add i64 %start, {size}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %block, label %end")
 
 
 # --- floating-point status ------------------------------------------------------------------------------------------------
@@ -499,32 +762,32 @@ def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
     return set()
 
 
-def _note_status(code: _Code, kernel: Kernel, body: _FloatingBody, x: str, result: str, status: str) -> set[str]:
+def _note_status(code: _Code, kernel: Kernel, body: _FloatingBody, x: str, results: list[str], status: str) -> set[str]:
     """Set bits in ``status`` where a finite x overflows, or one that is not NaN gives NaN."""
     threshold = overflow_threshold(kernel.output.name)
     if body.element == "float" and kernel.output.name == "float32":
         threshold = math.inf  # in lanes of the same type the result has overflowed already
-    noted = _FloatingBody(body.width, body.element, {})
-    noted.lines = ["" for _ in body.lines]  # fresh names go on counting from the body's
-    infinity = noted.splat("0x7FF0000000000000")
-    limit = infinity if threshold == math.inf else noted.constant(Fraction(threshold))
+    infinity = body.splat("0x7FF0000000000000")
+    limit = infinity if threshold == math.inf else body.constant(Fraction(threshold))
     bits: list[tuple[int, str]] = []
-    if kernel.may_overflow:
-        finite = noted.emit(f"fcmp olt {noted.vector} {noted.emit_absolute(x)}, {infinity}")
-        over = noted.emit(f"fcmp oge {noted.vector} {noted.emit_absolute(result)}, {limit}")
-        bits.append((1, noted.emit(f"and {noted.mask} {finite}, {over}")))
-    if kernel.may_be_invalid:
-        number = noted.emit(f"fcmp ord {noted.vector} {x}, {x}")
-        lost = noted.emit(f"fcmp uno {noted.vector} {result}, {result}")
-        bits.append((2, noted.emit(f"and {noted.mask} {number}, {lost}")))
-    code.lines += [line for line in noted.lines if line]
-    reduce = f"i1 @llvm.vector.reduce.or.v{noted.width}i1"
+    for result in results:
+        if kernel.may_overflow:
+            finite = body.emit(f"fcmp olt {body.vector} {body.emit_absolute(x)}, {infinity}")
+            over = body.emit(f"fcmp oge {body.vector} {body.emit_absolute(result)}, {limit}")
+            bits.append((1, body.emit(f"and {body.mask} {finite}, {over}")))
+        if kernel.may_be_invalid:
+            number = body.emit(f"fcmp ord {body.vector} {x}, {x}")
+            lost = body.emit(f"fcmp uno {body.vector} {result}, {result}")
+            bits.append((2, body.emit(f"and {body.mask} {number}, {lost}")))
+    code.lines += body.lines[body.taken :]
+    body.taken = len(body.lines)
+    reduce = f"i1 @llvm.vector.reduce.or.v{body.width}i1"
     for bit, mask in bits:
-        seen = code.emit(f"call {reduce}({noted.mask} {mask})")
+        seen = code.emit(f"call {reduce}({body.mask} {mask})")
         value = code.emit(f"select i1 {seen}, i32 {bit}, i32 0")
         before = code.emit(f"load i32, ptr {status}")
         code.do(f"store i32 {code.emit(f'or i32 {before}, {value}')}, ptr {status}")
-    return noted.declarations | {f"declare {reduce}({noted.mask})"}
+    return body.declarations | {f"declare {reduce}({body.mask})"}
 
 
 def _raise_status(code: _Code, status: str, bit: int, operation: str, a: str, b: str) -> None:
@@ -548,22 +811,6 @@ def _split_declarations(block: str) -> list[str]:
     first = next((i for i, line in enumerate(lines) if line.startswith("define")), len(lines))
     rest = "\n".join(lines[first:])
     return [*lines[:first], rest] if rest else lines
-
-
-def _copy_lanes(code: _Code, storage: Storage, width: int, base: str, step: str, buffer: str, last: str) -> None:
-    """Gather a vector's elements into a buffer; beyond the end the last element again."""
-    at = "%i" if step != "0" else "0"
-    for lane in range(width):
-        if step == "0":
-            source = base
-        else:
-            position = code.emit(f"add i64 {at}, {lane}")
-            inside = code.emit(f"icmp slt i64 {position}, {last}")
-            position = code.emit(f"select i1 {inside}, i64 {position}, i64 {last}")
-            source = code.emit(f"getelementptr i8, ptr {base}, i64 {code.emit(f'mul i64 {position}, {step}')}")
-        item = code.emit(f"load {storage.llvm}, ptr {source}, align 1")
-        slot = code.emit(f"getelementptr {storage.llvm}, ptr {buffer}, i64 {lane}")
-        code.do(f"store {storage.llvm} {item}, ptr {slot}")
 
 
 class Compiler:
@@ -595,25 +842,36 @@ class Compiler:
             binding.initialize_all_asmprinters()
         self.target = target
         self._engines: list[Any] = []
+        self._loops: dict[Driver, int] = {}
 
     def _machine(self, *, jit: bool) -> Any:
         found = self._binding.Target.from_triple(self.target.triple)
         return found.create_target_machine(cpu=self.target.cpu, features=self.target.features, opt=2, jit=jit)
 
     def assembly(self, kernel: Kernel) -> str:
-        """Return the machine code as text."""
-        module = self._binding.parse_assembly(kernel_source(kernel, self.target))
+        """Return the machine code of a kernel as text."""
+        module = self._binding.parse_assembly(_KernelModule(kernel, self.target).run())
         module.verify()
         return str(self._machine(jit=False).emit_assembly(module))
 
-    def compile(self, kernel: Kernel) -> int:
-        """Compile a kernel and return the address of its loop, valid for the life of the process."""
-        return self.compile_text(kernel_source(kernel, self.target))
+    def compile_run(self, kernel: Kernel) -> int:
+        """Compile a kernel for whole vectors and return the address of its ``run``, valid for the life of the process."""
+        return self.compile_text(_KernelModule(kernel, self.target).run(), "run")
 
-    def compile_text(self, source: str) -> int:
-        """Compile a module and return the address of its function ``loop``."""
+    def compile_outside(self, kernel: Kernel) -> int:
+        """Compile a kernel for what another one's guard excludes and return the address of its ``outside``."""
+        return self.compile_text(_KernelModule(kernel, self.target).outside(), "outside")
+
+    def loop(self, driver: Driver) -> int:
+        """Return the address of the loop that drives such kernels."""
+        if driver not in self._loops:
+            self._loops[driver] = self.compile_text(_DriverModule(driver, self.target).loop(), "loop")
+        return self._loops[driver]
+
+    def compile_text(self, source: str, name: str) -> int:
+        """Compile a module and return the address of a function."""
         module = self._binding.parse_assembly(source)
         engine = self._binding.create_mcjit_compiler(module, self._machine(jit=True))
         engine.finalize_object()
         self._engines.append(engine)
-        return int(engine.get_function_address("loop"))
+        return int(engine.get_function_address(name))

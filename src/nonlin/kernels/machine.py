@@ -44,6 +44,14 @@ scale = _machine(
     Zero when n is far below the exponent range, *whatever a is*: n then comes from an exponential, which outweighs even an
     infinite a (x*exp(x) at -inf).""",
 )
+#: 1.5 * 2**23 and 1.5 * 2**52: added to a number they leave it rounded to a whole one, in the low bits of the sum.
+ROUNDERS = {"float32": Fraction(3 * 2**22), "float64": Fraction(3 * 2**51)}
+power_of_two = _machine(
+    "power_of_two",
+    1,
+    lambda mp, a: mp.mpf(2) ** int(a - ROUNDERS["float64"]),
+    doc="2**n, a normal number, from n + ROUNDERS[...].",
+)
 copy_sign = _machine("copy_sign", 2, lambda mp, a, b: -abs(a) if b < 0 else abs(a), doc="|a| with the sign of b.")
 exponent = _machine(
     "exponent", 1, lambda mp, a: mp.mpf(mp.frexp(a)[1] - 1), doc="The whole n with 1 <= |a|/2**n < 2, for a normal a > 0."
@@ -65,7 +73,17 @@ def smaller(a: Expression, b: Expression) -> Expression:
 
 
 def polynomial(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
-    """Evaluate a polynomial by Horner's scheme; the constant term comes first."""
+    """Evaluate a polynomial; the constant term comes first.
+
+    Even and odd terms are summed apart by Horner's scheme: two chains of half the length keep a processor twice as busy.
+    """
+    if len(coefficients) < 5:
+        return _horner(x, coefficients)
+    square = x * x
+    return fma(_horner(square, coefficients[1::2]), x, _horner(square, coefficients[::2]))
+
+
+def _horner(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
     result: Expression = Constant(Fraction(coefficients[-1]))
     for coefficient in coefficients[-2::-1]:
         result = fma(result, x, Constant(Fraction(coefficient)))
