@@ -105,6 +105,16 @@ def test_shapes(shape: tuple[int, ...], pieces: list[Any]) -> None:
     assert pieces
 
 
+@over_floats
+def test_a_kernel_that_no_call_has_compiled_yet(dtype: np.dtype[Any], pieces: list[Any]) -> None:
+    fresh, x = nl.mish.with_(), inputs(dtype)
+    fresh(x.astype(np.float32)[:5])
+    with np.errstate(all="raise"):
+        assert same_bits(fresh(x), nl.mish.ufunc(x))
+        assert same_bits(fresh.derivative(x), nl.mish.derivative_ufunc()(x))
+    assert len(pieces) == 2 * SLICES
+
+
 def test_in_place(pieces: list[Any]) -> None:
     x = inputs()
     expected = nl.silu.ufunc(x)
