@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.activation import Parameter, activations, get
+from nonlin.activation import Parameter, activations, get, room
 from nonlin.formula.expression import Expression, FormulaError
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -111,6 +111,9 @@ class AxisFunction:
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Apply the function; see its own documentation."""
         given = self._bind(arguments, keywords)
+        framework = room((given["x"],))
+        if framework is not None:
+            return framework.evaluate_along_axis(self, given)
         x = self._operand("x", given["x"])
         if x.dtype == bool and self._keeps_integers:
             x = x.astype(np.int8)
@@ -195,7 +198,7 @@ class AxisFunction:
                 raise TypeError(f"{self.name}: {error}; it takes {signature}") from None
         if isinstance(given["x"], Expression):
             raise FormulaError(f"{self.name} is a function of a whole row; a formula says what becomes of one element")
-        given["axis"] = check_axis(self.name, np.shape(given["x"]), given["axis"])
+        given["axis"] = check_axis(self.name, tuple(np.shape(given["x"])), given["axis"])
         for name, parameter in self.parameters.items():
             if given[name] is not parameter.default:
                 self._check(name, parameter, given[name])
@@ -245,6 +248,9 @@ class AxisFunction:
 
     def _product(self, name: str, product: Rows, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         given = self._bind(arguments, keywords, name)
+        framework = room((given["x"],))
+        if framework is not None:
+            return framework.product_along_axis(self, given, name)
         x, v = self._operand("x", given["x"]), self._operand(name, given[name])
         axis, size = given["axis"], x.shape[given["axis"]]
         width = self._size(given, size)

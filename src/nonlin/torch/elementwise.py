@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
 
 from nonlin.activation import Activation, instances
 from nonlin.formula.calculus import canonical, differentiate
@@ -17,6 +18,7 @@ from nonlin.formula.expression import Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import absolute, multiply, where
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
+from nonlin.torch.memory import INPUT, Layout, Memory, Plan, plan as plan_for
 from nonlin.torch.spelling import Program
 
 _COMPUTES_IN = {
@@ -65,18 +67,37 @@ class Operation:
         self.depends_on = frozenset(symbols(self.slope))
         self._ufuncs: dict[str, np.ufunc] = {}
         self._pulled: dict[int, Operation] = {}
+        self._plans: dict[tuple[Any, ...], Plan] = {}
 
     # --- calling ------------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *operands: Any) -> Tensor:
+    def __call__(self, *operands: Any, memory: Memory = "exact") -> Tensor:
         if torch.compiler.is_compiling():
             return traced(self.entry, self.key, operands)
         if _transforms_are_active():
             applied: Tensor = Elementwise.apply(self, *operands)  # type: ignore[no-untyped-call]
             return applied
         if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any(map(_requires_grad, operands))):
+            plan = self._plan(operands, memory)
+            if plan.kind != "input":
+                return _apply_economical(self, plan, *operands)  # type: ignore[no-any-return]
             return _apply(self, *operands)  # type: ignore[no-any-return]
         return self.compute(operands)
+
+    def _plan(self, operands: Sequence[Any], memory: Memory) -> Plan:
+        """Return what to keep for backward, where something less than the operands is known to do."""
+        x, *others = operands
+        if self.wrt or self.gradients or len(self.entry.operands) > 1 or forward_ad._current_level >= 0:
+            return INPUT
+        if type(x) not in _PLAIN or x.dtype not in _COMPUTES_IN or _modes() or _tracing() is not None:
+            return INPUT
+        if others and any(isinstance(o, Tensor) for o in others):
+            return INPUT
+        key = (memory, x.dtype, *others)
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plans[key] = plan_for(self.entry, tuple(map(float, others)), x.dtype, memory)
+        return found
 
     def compute(self, operands: Sequence[Any]) -> Tensor:
         """Compute without recording anything for autograd."""
@@ -145,6 +166,11 @@ class Operation:
             name = self.names[position]
             self._pulled[position] = operation(self.entry, (*self.wrt, name), self.gradients + 1)
         return self._pulled[position]
+
+    @property
+    def slope_operation(self) -> Operation:
+        """The derivative with respect to x."""
+        return operation(self.entry, (*self.wrt, "x"), self.gradients)
 
     def gradient(self, position: int, dy: Tensor, operands: Sequence[Any]) -> Tensor:
         """Multiply a gradient, or a tangent, by the derivative for one operand, differentiably."""
@@ -368,6 +394,32 @@ class Elementwise(torch.autograd.Function):
 _apply: Callable[..., Any] = super(torch.autograd.Function, Elementwise).apply
 
 
+class Economical(torch.autograd.Function):
+    """An activation that keeps what its plan says, which is less than its input."""
+
+    @staticmethod
+    def forward(ctx: Any, operation: Operation, plan: Plan, *operands: Any) -> Tensor:
+        y = operation.compute(operands)
+        ctx.operation, ctx.plan, ctx.numbers, ctx.layout = operation, plan, operands[1:], Layout.of(y)
+        ctx.save_for_backward(*plan.keep(operation, operands, y))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        twice = ctx.plan.kind in ("nothing", "bits")
+        dx = (_economical_gradient if twice else _economical_gradient_once)(ctx, dy)
+        return None, None, dx, *(None for _ in ctx.numbers)
+
+
+def _economical_gradient(ctx: Any, dy: Tensor) -> Tensor:
+    plan: Plan = ctx.plan
+    return plan.gradient(ctx.operation, dy, ctx.saved_tensors, ctx.numbers, ctx.layout)
+
+
+_economical_gradient_once = once_differentiable(_economical_gradient)
+_apply_economical: Callable[..., Any] = super(torch.autograd.Function, Economical).apply
+
+
 class Traced(torch.autograd.Function):
     """The same for Dynamo, which takes no function with a jvp or vmap of its own."""
 
@@ -410,8 +462,8 @@ class _Like:
         return len(self.shape)
 
 
-def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any]) -> Tensor:
+def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], memory: Memory = "exact") -> Tensor:
     """Compute an activation, or a derivative, of tensors."""
     if torch.compiler.is_compiling():
         return traced(entry, " ".join([wrt] * order), operands)
-    return operation(entry, (wrt,) * order)(*operands)
+    return operation(entry, (wrt,) * order)(*operands, memory=memory)

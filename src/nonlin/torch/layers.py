@@ -16,6 +16,7 @@ from nonlin.dialects import dialect
 from nonlin.gated import Gate, Gated
 from nonlin.torch import elementwise
 from nonlin.torch.dispatch import split
+from nonlin.torch.memory import Memory
 
 _WORDS = {
     "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
@@ -81,7 +82,7 @@ class ElementwiseLayer(Layer):
         given = self._bound(arguments, keywords)
         factory = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
         self._arguments = dict(given)
-        self.memory: str = given.pop("memory")
+        self.memory: Memory = given.pop("memory")
         if self.memory not in ("exact", "low"):
             raise ValueError(f"{type(self).__name__}: memory must be 'exact' or 'low', got {self.memory!r}")
         self.channels: int | None = given.pop("channels", None)
@@ -167,7 +168,7 @@ class ElementwiseLayer(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation."""
-        return elementwise.evaluate(self.entry, "x", 0, (x, *self._operands(x)))
+        return elementwise.evaluate(self.entry, "x", 0, (x, *self._operands(x)), self.memory)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"

@@ -290,6 +290,13 @@ class Program:
         return None if low is None else -low, high, endless, bool(np.isnan(nan))
 
 
+def condition_program(condition: Expression) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a condition on x as a function in torch operations."""
+    spelling = _Spelling({"x": "x"}, torch.float32)
+    result = spelling(condition)
+    return _function("\n    ".join(["def program(x):", *spelling.lines, f"return {result}\n"]))
+
+
 def _split(formula: Expression, names: tuple[str, ...]) -> tuple[tuple[str, ...], Expression]:
     """Split a product of incoming gradients and a slope."""
     dy: tuple[str, ...] = ()
