@@ -72,8 +72,6 @@ class Operation:
     # --- calling ------------------------------------------------------------------------------------------------------------
 
     def __call__(self, *operands: Any, memory: Memory = "exact") -> Tensor:
-        if torch.compiler.is_compiling():
-            return traced(self.entry, self.key, operands)
         if _transforms_are_active():
             applied: Tensor = Elementwise.apply(self, *operands)  # type: ignore[no-untyped-call]
             return applied
@@ -460,6 +458,14 @@ class _Like:
 
     def dim(self) -> int:
         return len(self.shape)
+
+
+def is_recorded(*operands: Tensor) -> bool:
+    """Whether autograd records what is done with some tensors, and nothing else does."""
+    if torch.compiler.is_compiling() or _transforms_are_active() or forward_ad._current_level >= 0:
+        return False
+    plain = all(type(o) in _PLAIN for o in operands) and not _modes() and _tracing() is None
+    return plain and torch.is_grad_enabled() and any(map(_requires_grad, operands))
 
 
 def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], memory: Memory = "exact") -> Tensor:
