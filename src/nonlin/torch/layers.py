@@ -139,18 +139,18 @@ class ElementwiseLayer(Layer):
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {str(error).removeprefix(f'{self.entry.name}: ')}") from None
 
-    def value(self, name: str) -> Any:
+    def parameter_value(self, name: str) -> Any:
         """Return the value of a parameter: a number, or a tensor if it is learned."""
         constraint = self._constraints.get(name)
         if constraint is None:
             return getattr(self, name)
-        other = None if constraint.other is None else self.value(constraint.other)
+        other = None if constraint.other is None else self.parameter_value(constraint.other)
         return constraint.value(getattr(self, f"raw_{name}"), other)
 
     def _operands(self, x: Tensor) -> list[Any]:
         operands = []
         for name in self.parameter_names.values():
-            value = self.value(name)
+            value = self.parameter_value(name)
             if isinstance(value, Tensor) and value.dim():
                 value = self._aligned(name, value, x)
             operands.append(value)

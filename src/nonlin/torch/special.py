@@ -22,7 +22,6 @@ from nonlin.torch.layers import ElementwiseLayer, Layer, class_name, make_layer
 from nonlin.torch.memory import Memory
 
 _RReLU: Any = make_layer(rrelu)
-_Step: Any = make_layer(step)
 _Rational: Any = make_layer(rational)
 
 
@@ -121,11 +120,11 @@ class RReLU(_RReLU):  # type: ignore[misc]
             return result
         if not x.is_floating_point():
             raise TypeError(f"RReLU: x must be floating-point in training, got {x.dtype}")
-        drawn = torch.empty_like(x).uniform_(float(self.value("lower")), float(self.value("upper")))
+        drawn = torch.empty_like(x).uniform_(float(self.parameter_value("lower")), float(self.parameter_value("upper")))
         return x * torch.where(x > 0, 1.0, drawn)  # a product with a constant keeps that and no more
 
 
-class Step(_Step):  # type: ignore[misc]
+class Step(ElementwiseLayer):
     """Heaviside's step, with the gradient of something smoother.
 
     Parameters
@@ -144,6 +143,7 @@ class Step(_Step):  # type: ignore[misc]
     """
 
     entry = step
+    parameter_names: ClassVar[dict[str, str]] = {}
 
     def __init__(self, surrogate: str | Activation | None = None, scale: float = 1.0, *, memory: Memory = "exact") -> None:
         nn.Module.__init__(self)
@@ -301,7 +301,8 @@ class GatedFeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.gate_proj(x), self.up_proj(x)
         numbers = tuple(p.default for p in self.activation.parameters.values())
-        weight, bias = self.down_proj.weight, self.down_proj.bias
+        weight: Tensor = self.down_proj.weight
+        bias: Tensor | None = self.down_proj.bias
         if not elementwise.is_recorded(gate, value, weight) or not _is_plain(self.down_proj):
             return self.down_proj(elementwise.evaluate(self.activation, "x", 0, (gate, value, *numbers)))  # type: ignore[no-any-return]
         if weight.dtype is not gate.dtype:  # under autocast
