@@ -144,7 +144,7 @@ class ElementwiseLayer(Layer):
         constraint = self._constraints.get(name)
         if constraint is None:
             return getattr(self, name)
-        other = None if constraint.other is None else self.parameter_value(constraint.other)
+        other = None if constraint.other is None else self.parameter_value(self.parameter_names[constraint.other])
         return constraint.value(getattr(self, f"raw_{name}"), other)
 
     def _operands(self, x: Tensor) -> list[Any]:

@@ -120,7 +120,8 @@ class RReLU(_RReLU):  # type: ignore[misc]
             return result
         if not x.is_floating_point():
             raise TypeError(f"RReLU: x must be floating-point in training, got {x.dtype}")
-        drawn = torch.empty_like(x).uniform_(float(self.parameter_value("lower")), float(self.parameter_value("upper")))
+        lower, upper = (self._operands(x)[k] for k in (0, 1))
+        drawn = lower + (upper - lower) * torch.rand_like(x)
         return x * torch.where(x > 0, 1.0, drawn)  # a product with a constant keeps that and no more
 
 
