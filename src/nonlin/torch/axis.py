@@ -155,7 +155,7 @@ def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor
     """Apply an axis function to what a call of it was given."""
     if given["out"] is not None:
         raise TypeError(f"{entry.name}: out= is for NumPy arrays, not for tensors")
-    values = {name: given[name] for name in entry.parameters}
+    values = {name: given[name] for name in entry._checked}
     return along_axis(entry.name, given["x"], given["axis"], given.get("where"), values)
 
 
