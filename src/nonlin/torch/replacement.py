@@ -131,7 +131,9 @@ def replace(model: nn.Module, mapping: Mapping[Any, Any], *, dry_run: bool = Fal
     made: dict[int, nn.Module] = {}
     for path, module in list(model.named_modules(remove_duplicate=False)):
         inside = _Inside(path, module, result, dry_run)
-        for name, child in list(module.named_children()):
+        for name, child in list(module._modules.items()):
+            if child is None:
+                continue
             match = next((w for w in wanted if w.is_layer(child)), None)
             if match is not None:
                 if id(child) not in made:

@@ -308,7 +308,7 @@ class Program:
                 window = near[max(0, last - 12) : last + 1]
                 if len(window) and (np.abs(window) > 2.0**64).all() and len(np.unique(np.sign(window))) == 1:
                     edge, endless = float(grid[last]), True
-                elif len(window) and np.allclose(window[-4:], window[-1], rtol=1e-5, atol=1e-20):
+                elif len(window) and np.allclose(window[-4:], window[-1], rtol=1e-5, atol=1e-18):
                     edge = float(grid[last])
             edges.append(edge)
         high, low = edges
