@@ -127,8 +127,17 @@ class Operation:
                 return self._with_one_dtype(operands)
         if dtype not in _HAS_LOOP:
             return self._with_one_dtype(operands)
+        arrays = []
         try:
-            arrays = [(o.detach().numpy() if o.requires_grad else o.numpy()) if isinstance(o, Tensor) else o for o in operands]
+            for position, operand in enumerate(operands):
+                if isinstance(operand, Tensor):
+                    if position >= self.arrays:
+                        # A storage that numpy() has seen cannot be resized any more, which is how FSDP frees parameters.
+                        operand = operand.detach().clone()
+                    elif operand.requires_grad:
+                        operand = operand.detach()
+                    operand = operand.numpy()
+                arrays.append(operand)
         except RuntimeError:  # a tensor without memory: what stands for many in torch's older vmap, which gradcheck uses
             return spelled(self.entry, self.key, self.gradients, operands)
         ufunc = self._ufuncs.get(get_precision())
