@@ -548,7 +548,9 @@ def gate_slope(u: Number, w: Number) -> Number:
     if turned.low is not None:
         low = low + (turned - (more - 1)) + Number(u.lanes, turned.low)
     top = Number(u.lanes, top.high, low.high)
-    part = exponential.times(top) / bottom
+    product, inverse = exponential.times(top), 1 / bottom
+    quotient = product * inverse
+    part = quotient + (product - quotient * bottom) * inverse
     return where(below, part, 1 - part)
 
 
