@@ -182,12 +182,20 @@ done:
 """
 
 
+#: They own the machine code.
+_engines: list[Any] = []
+
+
 def copiers() -> dict[str, Any]:
     """Return loops ``(to, from, bytes)`` over whole cache lines, with ordinary and with non-temporal stores."""
     import ctypes
 
-    from nonlin.kernels.ufunc import compiler
+    from llvmlite import binding
 
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    features = binding.get_host_cpu_features().flatten()
+    host = binding.Target.from_triple(binding.get_process_triple())
     found = {}
     for name, hint in (("copy", ""), ("non-temporal copy", ", !nontemporal !0")):
         lines = []
@@ -201,7 +209,11 @@ def copiers() -> dict[str, Any]:
         lines += [f"  store <16 x float> %v{k}, ptr %t{k}, align 64{hint}" for k in range(4)]
         text = _COPY.format(lines="\n".join(lines), meta="!0 = !{i32 1}" if hint else "")
         prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
-        found[name] = prototype(compiler().compile_text(text))
+        machine = host.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=2, jit=True)
+        engine = binding.create_mcjit_compiler(binding.parse_assembly(text), machine)
+        engine.finalize_object()
+        _engines.append(engine)
+        found[name] = prototype(engine.get_function_address("loop"))
     return found
 
 

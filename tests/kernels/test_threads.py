@@ -29,6 +29,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "MINIMUM", 2**10)
     monkeypatch.setattr(threads, "MINIMUM", 2**9)
     monkeypatch.setattr(threads, "_SLICE", 2**8)
+    monkeypatch.setattr(threads, "STREAMED", 2**9)
     monkeypatch.setattr(big, "MINIMUM", 2**9)
     monkeypatch.setattr(threads, "_threads", _Threads(2))
 
@@ -312,6 +313,14 @@ def test_as_many_threads_as_told(pieces: list[Any]) -> None:
 def test_what_is_no_number_of_threads(n: Any) -> None:
     with pytest.raises(ValueError, match="n must be a whole number of at least 1, got "):
         nl.set_num_threads(n)
+
+
+def test_slices_stay_large_enough_to_go_around_the_cache(monkeypatch: pytest.MonkeyPatch, pieces: list[Any]) -> None:
+    monkeypatch.setattr(threads, "STREAMED", 2**12)
+    for count, wanted in ((2**10, [512] * 2), (2**11, [1024] * 2), (2**12, [1024] * 4), (2**14, [2048] * 8)):
+        pieces.clear()
+        nl.silu(inputs(count=count))
+        assert [piece.stop - piece.start for piece, _ in pieces] == wanted
 
 
 def test_slices_cover_everything_once() -> None:

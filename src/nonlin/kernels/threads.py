@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nonlin.kernels.llvm import STREAMED
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 Array: TypeAlias = npt.NDArray[Any]
 #: Below so many elements one thread is faster: waking another one takes as long as relu on half a million.
 MINIMUM = 2**21
-#: Slices have at least so many elements, and there are up to four for each thread, for threads that progress unevenly.
+#: Slices have at least so many elements...
 _SLICE = 2**20
+#: ... and there are up to four for each thread, for threads that progress unevenly, where none becomes too small to stream.
 _SLICES_PER_THREAD = 4
 #: the floating-point conditions in NumPy's order: name in errstate, bit in its status, words in its messages
 _CONDITIONS = (
@@ -131,7 +134,8 @@ def run(ufunc: np.ufunc, operands: Sequence[Any], out: Array) -> None:
         return
     flat = [o.reshape(-1) if isinstance(o, np.ndarray) and o.ndim else o for o in operands]
     target = out.reshape(-1)
-    length = max(_SLICE, -(-target.size // (count * _SLICES_PER_THREAD)))
+    each = min(_SLICES_PER_THREAD, max(1, out.nbytes // (count * STREAMED)))
+    length = max(_SLICE, -(-target.size // (count * each)))
     length += -length % 64  # whole cache lines
     status: list[int] = []
     pieces = [slice(start, start + length) for start in range(0, target.size, length)]
