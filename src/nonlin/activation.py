@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
+import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -116,6 +119,35 @@ def _is_bfloat16(operand: Any) -> bool:
     return getattr(getattr(operand, "dtype", None), "name", None) == "bfloat16"
 
 
+#: What takes care of a framework's arrays: the package they come from, the class in it, and the module of ours.
+_ROOMS: Mapping[str, tuple[str, str]] = {"torch": ("Tensor", "nonlin.torch.dispatch")}
+_room_of: dict[type, str | None] = {np.ndarray: None, float: None, int: None}
+
+
+def room(operands: Iterable[Any]) -> Any:
+    """Return the module that takes care of a framework's arrays if one of the operands is such an array, or None."""
+    for operand in operands:
+        kind = type(operand)
+        # A class that is a framework's has its answer from the start: it cannot be older than the framework.
+        name = _room_of[kind] if kind in _room_of else _room_of.setdefault(kind, _find_room(kind))
+        if name is not None:
+            return sys.modules.get(name) or importlib.import_module(name)
+    return None
+
+
+def _find_room(kind: type) -> str | None:
+    for package, (array, name) in _ROOMS.items():
+        framework = sys.modules.get(package)
+        if framework is not None and issubclass(kind, getattr(framework, array)):
+            return name
+    return None
+
+
+#: Every activation that there is, by its serial number.
+instances: WeakValueDictionary[int, Activation] = WeakValueDictionary()
+_serials = itertools.count()
+
+
 class Activation:
     """An elementwise activation function: a formula, and everything that follows from it.
 
@@ -170,6 +202,9 @@ class Activation:
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, int, str], np.ufunc] = {}
+        self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
+        self.serial = next(_serials)
+        instances[self.serial] = self
         self._defaults = tuple(p.default for p in self.parameters.values() if p.default is not None)
         # A call with so many arguments and nothing else takes the defaults, which need no check.
         self._only_operands = len(operands) if len(self._defaults) == len(self.parameters) else -1
@@ -216,6 +251,9 @@ class Activation:
             if keywords:
                 raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
             return self._compose(wrt, order, arguments)
+        framework = room(arguments)
+        if framework is not None:
+            return framework.evaluate(self, wrt, order, arguments, keywords)
         ufunc = self._ufuncs.get((wrt, order, get_precision()))
         if ufunc is None:
             ufunc = self.derivative_ufunc(order=order, wrt=wrt)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from nonlin.activation import Activation, activations, define, get
+from nonlin.activation import Activation, activations, define, get, room
 from nonlin.axis import check_axis
 from nonlin.formula.expression import Expression, FormulaError, Symbol
 from nonlin.formula.primitives import absolute, where
@@ -104,6 +104,10 @@ class Gated(Activation):
             raise FormulaError(f"{self.name} needs a value beside {x}: only an array can be split in halves")
         if gate not in _SPLITS:
             raise ValueError(f"{self.name}: gate must be one of {', '.join(get_args(Gate))}, got {gate!r}")
+        framework = room((x,))
+        if framework is not None:
+            halves: tuple[Any, Any] = framework.split(self.name, x, axis, gate)
+            return halves
         x = np.asanyarray(x)
         axis = check_axis(self.name, x.shape, axis)
         size = x.shape[axis]

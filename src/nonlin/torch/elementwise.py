@@ -1,0 +1,417 @@
+"""Elementwise activations of tensors: values and derivatives of any order, by our kernels or as torch operations."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from nonlin.activation import Activation, instances
+from nonlin.formula.calculus import canonical, differentiate
+from nonlin.formula.expression import Expression, Symbol, substitute, symbols
+from nonlin.formula.primitives import absolute, multiply, where
+from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
+from nonlin.precision import get_precision
+from nonlin.torch.spelling import Program
+
+_COMPUTES_IN = {
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+}
+_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_HAS_LOOP = (torch.float32, torch.float64)
+_PLAIN = (Tensor, torch.nn.Parameter)
+_transforms_are_active = torch._C._are_functorch_transforms_active
+_modes = torch._C._len_torch_dispatch_stack
+_tracing = torch._C._get_tracing_state
+
+
+class Operation:
+    """A derivative of an activation, times gradients that come in: what a call, a backward pass or a tangent computes.
+
+    Its operands are the incoming gradients ``dy_0``, ``dy_1``..., then those of the activation: arrays and parameters. Its
+    own derivatives are operations again, so that there is no end to differentiating.
+
+    Parameters
+    ----------
+    entry : Activation
+    wrt : tuple of str
+        What the activation is differentiated with respect to, one after the other.
+    gradients : int
+        How many incoming gradients there are.
+    """
+
+    def __init__(self, entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> None:
+        self.entry = entry
+        self.wrt = wrt
+        self.gradients = gradients
+        self.key = " ".join(wrt)
+        self.incoming = tuple(f"dy_{k}" for k in range(gradients))
+        self.names = _names(entry, gradients)
+        self.arrays = gradients + len(entry.operands)
+        """How many of the operands decide the result's dtype; the others are parameters."""
+        self.slope = _slope(entry, wrt)
+        formula = self.slope
+        for name in reversed(self.incoming):
+            formula = multiply(Symbol(name), formula)
+        self.formula = formula
+        self.depends_on = frozenset(symbols(self.slope))
+        self._ufuncs: dict[str, np.ufunc] = {}
+        self._pulled: dict[int, Operation] = {}
+
+    # --- calling ------------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *operands: Any) -> Tensor:
+        if torch.compiler.is_compiling():
+            return traced(self.entry, self.key, operands)
+        if _transforms_are_active():
+            applied: Tensor = Elementwise.apply(self, *operands)  # type: ignore[no-untyped-call]
+            return applied
+        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any(map(_requires_grad, operands))):
+            return _apply(self, *operands)  # type: ignore[no-any-return]
+        return self.compute(operands)
+
+    def compute(self, operands: Sequence[Any]) -> Tensor:
+        """Compute without recording anything for autograd."""
+        if _modes() or _tracing() is not None or _transforms_are_active():
+            return spelled(self.entry, self.key, self.gradients, operands)
+        dtype = None
+        for position, operand in enumerate(operands):
+            if isinstance(operand, Tensor):
+                if type(operand) not in _PLAIN or not operand.is_cpu or operand.layout is not torch.strided:
+                    return spelled(self.entry, self.key, self.gradients, operands)
+                if dtype is None:
+                    dtype = operand.dtype
+                elif operand.dtype is not dtype:
+                    return self._with_one_dtype(operands)
+            elif position < self.arrays:
+                return self._with_one_dtype(operands)
+        if dtype not in _HAS_LOOP:
+            return self._with_one_dtype(operands)
+        try:
+            arrays = [(o.detach().numpy() if o.requires_grad else o.numpy()) if isinstance(o, Tensor) else o for o in operands]
+        except RuntimeError:  # a tensor without memory: what stands for many in torch's older vmap, which gradcheck uses
+            return spelled(self.entry, self.key, self.gradients, operands)
+        ufunc = self._ufuncs.get(get_precision())
+        if ufunc is None:
+            ufunc = self.ufunc(arrays[0].dtype)
+        result = ufunc(*arrays)
+        return torch.from_numpy(result if type(result) is np.ndarray else np.asarray(result))
+
+    def ufunc(self, dtype: np.dtype[Any]) -> np.ufunc:
+        """Return the compiled operation for the precision in force here."""
+        precision = get_precision()
+        name = "_".join((self.entry.name, *self.wrt, *self.incoming))
+        typical = dict.fromkeys(self.incoming, 1.0) | self.entry._typical()
+        function = Function(name, self.formula, self.names, typical, exact=precision == "exact")
+        ufunc = self._ufuncs.setdefault(precision, make_ufunc(function))
+        compile_loop(ufunc, dtype)
+        return ufunc
+
+    def _with_one_dtype(self, operands: Sequence[Any]) -> Tensor:
+        """Compute for operands that are not all tensors of one dtype with a kernel: integers, halves, numbers."""
+        result = result_dtype(self.entry, self.gradients, operands)
+        computes_in = _COMPUTES_IN.get(result, torch.float64)
+        device = next(o.device for o in operands if isinstance(o, Tensor))
+        cast = [
+            torch.as_tensor(o, dtype=computes_in, device=device)
+            if position < self.arrays and not isinstance(o, Tensor)
+            else _cast(o, computes_in)
+            for position, o in enumerate(operands)
+        ]
+        return self.compute(cast).to(result)
+
+    def program(self, computes_in: torch.dtype, names: Sequence[str], numbers: Mapping[str, float]) -> Program:
+        """Return the operation of some tensors in torch operations; its other operands are numbers."""
+        formula = self.slope
+        if numbers:
+            formula = canonical(substitute(formula, numbers))
+        for name in reversed(self.incoming):
+            formula = multiply(Symbol(name), formula)
+        return Program(formula, names, computes_in, self.entry._typical())
+
+    # --- derivatives -----------------------------------------------------------------------------------------------
+
+    def pull(self, position: int) -> Operation:
+        """Return the operation of one more incoming gradient that is its derivative for the operand at that position."""
+        if position not in self._pulled:
+            name = self.names[position]
+            self._pulled[position] = operation(self.entry, (*self.wrt, name), self.gradients + 1)
+        return self._pulled[position]
+
+    def gradient(self, position: int, dy: Tensor, operands: Sequence[Any]) -> Tensor:
+        """Multiply a gradient, or a tangent, by the derivative for one operand, differentiably."""
+        if position < self.gradients:  # it is one factor of a product
+            return self(*operands[:position], dy, *operands[position + 1 :])
+        if position >= self.arrays:
+            # A sum over many elements follows: it is rounded to 16 bits after that, not before.
+            dy, operands = _widened(dy), [_widened(o) for o in operands]
+        return self.pull(position)(dy, *operands)
+
+    def needed(self, wanted: Sequence[bool]) -> list[bool]:
+        """Return which operands the derivatives for the wanted ones depend on."""
+        names: set[str] = set()
+        for position, is_wanted in enumerate(wanted):
+            if not is_wanted:
+                continue
+            if position < self.gradients:
+                names |= {n for n in self.incoming if n != self.incoming[position]} | self.depends_on
+            else:
+                names |= {*self.incoming} | self.pull(position).depends_on
+        return [name in names for name in self.names]
+
+
+# --- in torch operations ----------------------------------------------------------------------------------------------------
+# Dynamo traces what stands here: plain functions of constants and tensors.
+
+_program_names: dict[tuple[Any, ...], str] = {}
+_programs: Any = types.ModuleType("nonlin.torch.programs")
+
+
+def _program(serial: int, wrt: str, gradients: int, computes_in: torch.dtype, *numbers: float | None) -> str:
+    """Return under what name _programs has the program of an operation: None stands for a tensor.
+
+    Dynamo runs this while it traces. It takes nothing but constants for that, and an attribute of a module is what it looks up
+    without a guard on everything else that is there.
+    """
+    key = (serial, wrt, gradients, computes_in, numbers)
+    name = _program_names.get(key)
+    if name is None:
+        found = operation(instances[serial], tuple(wrt.split()), gradients)
+        tensors = [n for n, number in zip(found.names, numbers, strict=True) if number is None]
+        given = {n: number for n, number in zip(found.names, numbers, strict=True) if number is not None}
+        name = _program_names[key] = f"program_{len(_program_names)}"
+        setattr(_programs, name, found.program(computes_in, tensors, given).function)
+    return name
+
+
+# What torch.compiler.assume_constant_result does, which would import Dynamo for it: a second that few sessions need.
+_program._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def spelled(entry: Activation, wrt: str, gradients: int, operands: Sequence[Any]) -> Tensor:
+    """Compute an operation in torch operations."""
+    arrays = gradients + len(entry.operands)
+    result = result_dtype(entry, gradients, operands)
+    computes_in = _COMPUTES_IN.get(result, torch.float64)
+    if result is torch.float32 and not torch.compiler.is_compiling() and get_precision() == "exact":
+        computes_in = torch.float64
+    device = next(o.device for o in operands if isinstance(o, Tensor))
+    numbers: list[float | None] = []
+    tensors = []
+    for position, operand in enumerate(operands):
+        if isinstance(operand, Tensor):
+            tensors.append(_cast(operand, computes_in))
+            numbers.append(None)
+        elif position < arrays:
+            tensors.append(torch.as_tensor(operand, dtype=computes_in, device=device))
+            numbers.append(None)
+        else:
+            numbers.append(float(operand))
+    program = getattr(_programs, _program(entry.serial, wrt, gradients, computes_in, *numbers))
+    return _cast(program(*tensors), result)  # type: ignore[no-any-return]
+
+
+def traced(entry: Activation, wrt: str, operands: Sequence[Any]) -> Tensor:
+    """Compute in a program that torch traces: a formula of torch operations, differentiated by our own formula once."""
+    if torch.is_grad_enabled() and any(isinstance(o, Tensor) and o.requires_grad for o in operands):
+        return Traced.apply(entry, wrt, *operands)  # type: ignore[no-any-return, no-untyped-call]
+    return spelled(entry, wrt, 0, operands)
+
+
+def result_dtype(entry: Activation, gradients: int, operands: Sequence[Any]) -> torch.dtype:
+    """Return the dtype of an operation's result: parameters take no part in it.
+
+    Raises
+    ------
+    TypeError
+        If an operand is a complex tensor or one of another kind that is not real.
+    """
+    arrays = gradients + len(entry.operands)
+    found: torch.dtype | None = None
+    for position, operand in enumerate(operands):
+        if not isinstance(operand, Tensor):
+            continue
+        if operand.dtype not in _COMPUTES_IN and operand.dtype not in _INTEGERS:
+            name = _names(entry, gradients)[position]
+            raise TypeError(f"{entry.name}: {name} must be real floating-point or integer, got {operand.dtype}")
+        if position < arrays:
+            found = operand.dtype if found is None else torch.promote_types(found, operand.dtype)
+    if found is None:
+        return torch.get_default_dtype()
+    if found.is_floating_point:
+        return found
+    whole = found is not torch.bool and all(type(v) is int for v in operands[arrays:])
+    return found if whole and _keeps_integers(entry.serial) else torch.get_default_dtype()
+
+
+def _keeps_integers(serial: int) -> bool:
+    return is_integral(canonical(instances[serial].formula))
+
+
+_keeps_integers._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _names(entry: Activation, gradients: int) -> tuple[str, ...]:
+    return (*(f"dy_{k}" for k in range(gradients)), *entry.operands, *entry.parameters)
+
+
+def _slope(entry: Activation, wrt: tuple[str, ...]) -> Expression:
+    if not wrt:
+        return canonical(entry.formula)
+    formula = entry.formula
+    for name in sorted(set(wrt), key=lambda n: (n != "x", n)):
+        formula = differentiate(formula, name, wrt.count(name))
+    for name in entry.operands[1:]:
+        if name not in symbols(formula):  # the slope may not depend on the value; NaN in, NaN out all the same
+            formula = where(absolute(Symbol(name)) >= 0, formula, Symbol(name))
+    return formula
+
+
+def operation(entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
+    """Return the operation; an entry keeps its own."""
+    key = (tuple(sorted(wrt)), gradients)
+    found = entry.rooms.get(key)
+    if found is None:
+        found = entry.rooms.setdefault(key, Operation(entry, key[0], gradients))
+    return found  # type: ignore[no-any-return]
+
+
+def _requires_grad(operand: Any) -> bool:
+    return isinstance(operand, Tensor) and operand.requires_grad
+
+
+def _cast(operand: Any, dtype: torch.dtype) -> Any:
+    return operand.to(dtype) if isinstance(operand, Tensor) and operand.dtype is not dtype else operand
+
+
+def _widened(operand: Any) -> Any:
+    half = isinstance(operand, Tensor) and operand.dtype in (torch.float16, torch.bfloat16)
+    return operand.float() if half else operand
+
+
+def reduced(gradient: Tensor, like: Tensor) -> Tensor:
+    """Sum a gradient over the dimensions along which its operand was broadcast, and give it that operand's dtype."""
+    if gradient.shape != like.shape:
+        added = gradient.dim() - like.dim()
+        spread = [d for d, size in enumerate(like.shape, added) if size == 1 and gradient.shape[d] != 1]
+        gradient = gradient.sum([*range(added), *spread], keepdim=True)
+        gradient = gradient.reshape(like.shape)
+    return gradient if gradient.dtype is like.dtype else gradient.to(like.dtype)
+
+
+class Elementwise(torch.autograd.Function):
+    """An operation with its derivatives: reverse, forward and vectorized, to any order."""
+
+    @staticmethod
+    def forward(operation: Operation, *operands: Any) -> Tensor:
+        return operation.compute(operands)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.operation, *operands = inputs
+        tensors = tuple(o if isinstance(o, Tensor) else None for o in operands)
+        ctx.numbers = tuple(None if isinstance(o, Tensor) else o for o in operands)
+        needed = ctx.operation.needed(ctx.needs_input_grad[1:])
+        ctx.like = tuple(None if t is None else _Like(t) for t in tensors)
+        ctx.save_for_backward(*(t if keep else None for t, keep in zip(tensors, needed, strict=True)))
+        ctx.save_for_forward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        operation: Operation = ctx.operation
+        operands = [n if t is None else t for t, n in zip(ctx.saved_tensors, ctx.numbers, strict=True)]
+        # Where the derivative does not depend on an operand, anything of its shape will do.
+        operands = [dy if o is None else o for o in operands]
+        gradients: list[Tensor | None] = [None]
+        for position, wanted in enumerate(ctx.needs_input_grad[1:]):
+            gradient = None
+            if wanted:
+                gradient = reduced(operation.gradient(position, dy, operands), ctx.like[position])
+            gradients.append(gradient)
+        return tuple(gradients)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        operation: Operation = ctx.operation
+        operands = [n if t is None else t for t, n in zip(ctx.saved_for_forward, ctx.numbers, strict=True)]
+        total: Tensor | None = None
+        for position, tangent in enumerate(tangents[1:]):
+            if tangent is not None:
+                part = operation.gradient(position, tangent, operands)
+                total = part if total is None else total + part
+        assert total is not None
+        return total.to(result_dtype(operation.entry, operation.gradients, operands))
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], operation: Operation, *operands: Any) -> tuple[Tensor, int]:
+        moved = [
+            operand if dim is None else operand.movedim(dim, 0) for operand, dim in zip(operands, in_dims[1:], strict=True)
+        ]
+        rank = max(o.dim() - (dim is not None) for o, dim in zip(moved, in_dims[1:], strict=True) if isinstance(o, Tensor))
+        aligned = [
+            o if dim is None else o.reshape(o.shape[0], *[1] * (rank - o.dim() + 1), *o.shape[1:])
+            for o, dim in zip(moved, in_dims[1:], strict=True)
+        ]
+        return operation(*aligned), 0
+
+
+# Function.apply binds default arguments of forward by its signature at every call, which takes longer than the rest; without a
+# functorch transform it then comes here.
+_apply: Callable[..., Any] = super(torch.autograd.Function, Elementwise).apply
+
+
+class Traced(torch.autograd.Function):
+    """The same for Dynamo, which takes no function with a jvp or vmap of its own."""
+
+    @staticmethod
+    def forward(entry: Activation, wrt: str, *operands: Any) -> Tensor:
+        return spelled(entry, wrt, 0, operands)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        entry, wrt, *operands = inputs
+        ctx.entry, ctx.wrt = entry, wrt
+        ctx.numbers = [None if isinstance(o, Tensor) else o for o in operands]
+        ctx.save_for_backward(*[o for o in operands if isinstance(o, Tensor)])
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        saved = list(ctx.saved_tensors)
+        operands = [saved.pop(0) if n is None else n for n in ctx.numbers]
+        names = _names(ctx.entry, 0)
+        gradients: list[Tensor | None] = [None, None]
+        for position, operand in enumerate(operands):
+            gradient = None
+            if ctx.needs_input_grad[position + 2]:
+                wrt = " ".join(sorted([*ctx.wrt.split(), names[position]]))
+                given = [dy, *operands]
+                if position >= len(ctx.entry.operands):
+                    given = [_widened(o) for o in given]
+                gradient = reduced(spelled(ctx.entry, wrt, 1, given), operand)
+            gradients.append(gradient)
+        return tuple(gradients)
+
+
+class _Like:
+    """Shape and dtype of a tensor that need not be kept."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.shape, self.dtype = tensor.shape, tensor.dtype
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+
+def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any]) -> Tensor:
+    """Compute an activation, or a derivative, of tensors."""
+    if torch.compiler.is_compiling():
+        return traced(entry, " ".join([wrt] * order), operands)
+    return operation(entry, (wrt,) * order)(*operands)

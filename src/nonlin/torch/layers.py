@@ -1,0 +1,311 @@
+"""Layers: a class for every activation in the registry, made from its parameters, named as torch names them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+
+from nonlin.activation import Activation, Parameter, activations
+from nonlin.dialects import dialect
+from nonlin.gated import Gate, Gated
+from nonlin.torch import elementwise
+from nonlin.torch.dispatch import split
+
+_WORDS = {
+    "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
+    "elish": "ELiSH", "lisht": "LiSHT", "xielu": "XIELU", "gcu": "GCU", "smelu": "SmeLU", "isrlu": "ISRLU", "reglu": "ReGLU",
+    "geglu": "GEGLU", "swiglu": "SwiGLU", "crelu": "CReLU",
+    "bilinear": "BilinearGLU",  # torch.nn.Bilinear is another thing
+}  # fmt: skip
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def _torch_call(name: str) -> Any:
+    """Return how torch spells the layer of an activation, if it has one."""
+    calls = dialect("torch").calls.get(name, ())
+    return next((call for call in calls if call.name.startswith("nn.")), None)
+
+
+def class_name(name: str) -> str:
+    """Return what the layer of an activation is called: torch's own name where torch has it.
+
+    Examples
+    --------
+    >>> from nonlin.torch.layers import class_name
+    >>> class_name("leaky_relu"), class_name("snake_beta"), class_name("hard_swish")
+    ('LeakyReLU', 'SnakeBeta', 'Hardswish')
+    """
+    call = _torch_call(name)
+    if call is not None and not call.fixed:
+        return str(call.name).removeprefix("nn.")
+    return "".join(_WORDS.get(word, word.capitalize()) for word in name.split("_"))
+
+
+class Layer(nn.Module):
+    """What all layers share."""
+
+    def extra_repr(self) -> str:
+        """List the arguments that are not as they would be by default."""
+        return ", ".join(f"{name}={value!r}" for name, value in self._arguments.items() if value != self._defaults[name])
+
+    _arguments: dict[str, Any]
+    _defaults: ClassVar[dict[str, Any]] = {}
+    __signature__: ClassVar[inspect.Signature]
+
+    @classmethod
+    def _bound(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+        try:
+            bound = cls.__signature__.bind(*arguments, **keywords)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}: {error}; it takes {cls.__signature__}") from None
+        bound.apply_defaults()
+        return bound.arguments
+
+
+class ElementwiseLayer(Layer):
+    """A layer that applies an activation to every element; its parameters may be learned, one for all or one per channel."""
+
+    entry: ClassVar[Activation]
+    parameter_names: ClassVar[dict[str, str]]
+    """What the layer calls each parameter of the activation."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__()
+        given = self._bound(arguments, keywords)
+        factory = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
+        self._arguments = dict(given)
+        self.memory: str = given.pop("memory")
+        if self.memory not in ("exact", "low"):
+            raise ValueError(f"{type(self).__name__}: memory must be 'exact' or 'low', got {self.memory!r}")
+        self.channels: int | None = given.pop("channels", None)
+        self.channel_axis: int = given.pop("channel_axis", 1)
+        learnable = given.pop("learnable", False)
+        self.learnable: tuple[str, ...] = self._learnable(learnable)
+        values = {name: given[theirs] for name, theirs in self.parameter_names.items()}
+        self._check(values)
+        if self.channels is not None and (isinstance(self.channels, bool) or int(self.channels) < 1):
+            raise ValueError(f"{type(self).__name__}: channels must be at least 1, got {self.channels}")
+        if self.channels is not None and not self.learnable:
+            raise ValueError(f"{type(self).__name__}: channels={self.channels} needs learnable parameters")
+        self._constraints: dict[str, _Constraint] = {}
+        for name, value in values.items():
+            theirs = self.parameter_names[name]
+            if name not in self.learnable:
+                setattr(self, theirs, value)
+                continue
+            constraint = _constraint(type(self).__name__, self.entry.parameters[name], values, theirs, value)
+            if constraint is None:
+                self.register_parameter(theirs, self._parameter(value, factory))
+            else:
+                self._constraints[theirs] = constraint
+                self.register_parameter(f"raw_{theirs}", self._parameter(constraint.raw(value), factory))
+
+    def _parameter(self, value: float, factory: dict[str, Any]) -> nn.Parameter:
+        shape = () if self.channels is None else (self.channels,)
+        return nn.Parameter(torch.full(shape, float(value), **factory))
+
+    def _learnable(self, learnable: bool | str | Iterable[str] | None) -> tuple[str, ...]:
+        if learnable is None:
+            return tuple(name for name, parameter in self.entry.parameters.items() if parameter.learnable)
+        if isinstance(learnable, bool):
+            return tuple(self.parameter_names) if learnable else ()
+        ours = {theirs: name for name, theirs in self.parameter_names.items()}
+        chosen = (learnable,) if isinstance(learnable, str) else tuple(learnable)
+        for name in chosen:
+            if name not in ours:
+                raise ValueError(f"{type(self).__name__} has no parameter {name!r} to learn (it has: {', '.join(ours)})")
+        return tuple(ours[name] for name in chosen)
+
+    def _check(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                theirs = self.parameter_names[name]
+                raise TypeError(f"{type(self).__name__}: {theirs} must be a number, got {value!r}")
+        try:
+            self.entry.check(**values)
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__}: {str(error).removeprefix(f'{self.entry.name}: ')}") from None
+
+    def value(self, name: str) -> Any:
+        """Return the value of a parameter: a number, or a tensor if it is learned."""
+        constraint = self._constraints.get(name)
+        if constraint is None:
+            return getattr(self, name)
+        other = None if constraint.other is None else self.value(constraint.other)
+        return constraint.value(getattr(self, f"raw_{name}"), other)
+
+    def _operands(self, x: Tensor) -> list[Any]:
+        operands = []
+        for name in self.parameter_names.values():
+            value = self.value(name)
+            if isinstance(value, Tensor) and value.dim():
+                value = self._aligned(name, value, x)
+            operands.append(value)
+        return operands
+
+    def _aligned(self, name: str, value: Tensor, x: Tensor) -> Tensor:
+        """Give a parameter with one value per channel the dimensions of x."""
+        size = value.shape[0]
+        axis = self.channel_axis
+        if size == 1:
+            return value.reshape([1] * x.dim())
+        if not -x.dim() <= axis < x.dim() or x.shape[axis] != size:
+            raise ValueError(
+                f"{type(self).__name__}: {name} has {size} channels, but x of shape {tuple(x.shape)} "
+                + (f"has {x.shape[axis]} along axis {axis}" if -x.dim() <= axis < x.dim() else f"has no axis {axis}")
+            )
+        shape = [1] * x.dim()
+        shape[axis] = size
+        return value.reshape(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation."""
+        return elementwise.evaluate(self.entry, "x", 0, (x, *self._operands(x)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+class GatedLayer(ElementwiseLayer):
+    """A gated pair of two tensors, or of the two halves of one."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        given = self._bound(arguments, keywords)
+        dim, gate = given.pop("dim"), given.pop("gate")
+        super().__init__(dim=dim, gate=gate, **given)
+        self.dim: int = dim
+        self.gate: Gate = gate
+
+    def forward(self, x: Tensor, value: Tensor | None = None) -> Tensor:
+        """Apply the pair to a gate and a value, or to one tensor that holds both."""
+        if value is None:
+            x, value = split(type(self).__name__, x, self.dim, self.gate)
+        return elementwise.evaluate(self.entry, "x", 0, (x, value, *self._operands(x)))
+
+
+# --- learnable parameters within bounds -----------------------------------------------------------------------------------
+
+
+class _Constraint:
+    """Writes a parameter that has bounds as a function of one that has none."""
+
+    def __init__(self, low: float | None, high: float | None, sign: int, other: str | None, name: str) -> None:
+        self.low, self.high, self.sign, self.other, self.name = low, high, sign, other, name
+
+    def value(self, raw: Tensor, other: Any) -> Tensor:
+        if self.low is not None and self.high is not None:
+            return self.low + (self.high - self.low) * torch.sigmoid(raw)
+        base = (self.low or 0.0) if other is None else other
+        return base + self.sign * F.softplus(raw)
+
+    def raw(self, value: float) -> float:
+        if self.low is not None and self.high is not None:
+            share = (value - self.low) / (self.high - self.low)
+            return math.log(share / (1 - share))
+        distance = self.sign * (value - (self.low or 0.0))
+        return distance + math.log(-math.expm1(-distance))
+
+
+def _constraint(layer: str, parameter: Parameter, values: dict[str, Any], name: str, value: float) -> _Constraint | None:
+    bounds = parameter.bounds
+    if not bounds:
+        return None
+    numbers = {kind: values[bound] if isinstance(bound, str) else bound for kind, bound in bounds.items()}
+    other = next((bound for bound in bounds.values() if isinstance(bound, str)), None)
+    low, high = numbers.get("gt", numbers.get("ge")), numbers.get("lt", numbers.get("le"))
+    if high == math.inf:
+        high = None
+    if "ne" in numbers:
+        return _Constraint(float(numbers["ne"]), None, 1 if value > numbers["ne"] else -1, None, name)
+    if value in (low, high):
+        raise ValueError(f"{layer}: {name} cannot be learned from {value}, the end of what is allowed: {parameter.describe()}")
+    if low is None:
+        return _Constraint(float(high), None, -1, None, name)  # type: ignore[arg-type]
+    made = _Constraint(float(low), None if high is None else float(high), 1, None, name)
+    made.other = other
+    return made
+
+
+# --- making classes -------------------------------------------------------------------------------------------------------
+
+
+def _signature(entry: Activation, names: dict[str, str]) -> inspect.Signature:
+    arguments = []
+    if isinstance(entry, Gated):
+        arguments += [
+            inspect.Parameter("dim", _POSITIONAL, default=-1, annotation=int),
+            inspect.Parameter("gate", _POSITIONAL, default=entry.gate, annotation=Gate),
+        ]
+    for ours, theirs in names.items():
+        default: Any = entry.parameters[ours].default
+        default = inspect.Parameter.empty if default is None else default
+        arguments.append(inspect.Parameter(theirs, _POSITIONAL, default=default, annotation=float))
+    if names:
+        learnable = None if any(p.learnable for p in entry.parameters.values()) else False
+        arguments += [
+            inspect.Parameter("learnable", _KEYWORD, default=learnable, annotation="bool | str | Sequence[str] | None"),
+            inspect.Parameter("channels", _KEYWORD, default=None, annotation="int | None"),
+            inspect.Parameter("channel_axis", _KEYWORD, default=1, annotation=int),
+        ]
+    arguments.append(inspect.Parameter("memory", _KEYWORD, default="exact", annotation="Literal['exact', 'low']"))
+    if names:
+        arguments += [
+            inspect.Parameter("device", _KEYWORD, default=None, annotation="torch.device | str | None"),
+            inspect.Parameter("dtype", _KEYWORD, default=None, annotation="torch.dtype | None"),
+        ]
+    return inspect.Signature(arguments)
+
+
+def _documentation(entry: Activation, names: dict[str, str]) -> str:
+    lines = [entry.summary, "", f"    {entry.name} = {entry.formula}", "", "Parameters", "----------"]
+    if isinstance(entry, Gated):
+        lines += ["dim : int", "    Along which axis one tensor is split.", 'gate : {"first", "second", "even"}']
+        lines += ["    Which of its parts goes through the gate."]
+    for ours, theirs in names.items():
+        parameter = entry.parameters[ours]
+        default = "" if parameter.default is None else f", default {parameter.default}"
+        lines.append(f"{theirs} : float{default}{', ' + parameter.describe() if parameter.bounds else ''}")
+        if theirs != ours:
+            lines.append(f"    What formula and paper call {ours}.")
+    if names:
+        lines += ["learnable : bool, str or sequence of str", "    Which parameters are learned; None is what is usual."]
+        lines += ["channels : int, optional", "    Learn one value for each of so many channels, not one for all."]
+        lines += ["channel_axis : int", "    The axis of the channels: 1 as in images, -1 for channels last."]
+    lines += ['memory : {"exact", "low"}', "    What is kept for backward: see :mod:`nonlin.torch.memory`."]
+    if names:
+        lines += ["device, dtype", "    Of the learned parameters."]
+    return "\n".join([*lines, "", "References", "----------", entry.source] if entry.source else lines)
+
+
+def make_layer(entry: Activation) -> type[ElementwiseLayer]:
+    """Make the class of an activation's layers."""
+    call = _torch_call(entry.name)
+    spelled = {} if call is None else call.parameters
+    names = {name: spelled.get(name, name) for name in entry.parameters}
+    base = GatedLayer if isinstance(entry, Gated) else ElementwiseLayer
+    signature = _signature(entry, names)
+    return type(
+        class_name(entry.name),
+        (base,),
+        {
+            "entry": entry,
+            "parameter_names": names,
+            "_defaults": {p.name: p.default for p in signature.parameters.values()},
+            "__signature__": signature,
+            "__doc__": _documentation(entry, names),
+            "__module__": "nonlin.torch",
+        },
+    )
+
+
+def all_layers() -> dict[str, type[Layer]]:
+    """Make the classes of all layers, by their names."""
+    made = [make_layer(entry) for entry in activations.values() if isinstance(entry, Activation)]
+    return {cls.__name__: cls for cls in made}

@@ -1,0 +1,55 @@
+"""Values and gradients of every entry, of every kind, to the second order."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import nonlin as nl
+
+# torch itself compiles its forward derivatives of a few operations with it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+
+ENTRIES = {name: entry for name, entry in nl.activations.items() if isinstance(entry, nl.Activation) and entry.family != "own"}
+over_entries = pytest.mark.parametrize("name", ENTRIES)
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def numbers(name: str) -> dict[str, float]:
+    given = {"threshold": {"threshold": 0.3, "value": -0.4}, "clipped_relu": {"max_value": 1.3}}
+    return {n: p.default for n, p in ENTRIES[name].parameters.items() if p.default is not None} | given.get(name, {})
+
+
+def points(name: str, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
+    """Operands for an entry, away from every kink: no default of a parameter is among them."""
+    x = (torch.arange(-7, 8, dtype=dtype) * 0.3701 + 0.1113)[:, None]
+    return [x, torch.linspace(-1.3, 2.1, 4, dtype=dtype)] if isinstance(ENTRIES[name], nl.Gated) else [x[:, 0]]
+
+
+@over_entries
+def test_gradcheck(name: str) -> None:
+    entry = ENTRIES[name]
+    arrays = [x[:5] for x in points(name)]
+    parameters = [torch.tensor(float(v), dtype=torch.float64) for v in numbers(name).values()]
+    operands = tuple(o.clone().requires_grad_() for o in (*arrays, *parameters))
+
+    def function(*operands: Any) -> Any:
+        return entry(*operands)
+
+    assert torch.autograd.gradcheck(
+        function, operands, check_forward_ad=True, check_batched_grad=True, check_batched_forward_grad=True
+    )
+    assert torch.autograd.gradgradcheck(function, operands, check_fwd_over_rev=True, check_batched_grad=True)
+
+
+@over_entries
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values_are_those_of_numpy(name: str, dtype: torch.dtype) -> None:
+    entry = ENTRIES[name]
+    arrays = points(name, dtype)
+    y = entry(*arrays, **numbers(name))
+    assert y.dtype is dtype
+    wide = [np.asarray(a.double()) for a in arrays]
+    exact = torch.from_numpy(entry(*wide, **numbers(name)))
+    torch.testing.assert_close(y.double(), exact, rtol=torch.finfo(dtype).eps * 1.5, atol=torch.finfo(dtype).eps * 0.6)
