@@ -549,7 +549,7 @@ def compare(
     gains: Annotated[
         list[str] | None, typer.Option(help="Initialisation gains to choose from: exact, or numbers. [exact]", metavar="X,...")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="The same for all. [30]", metavar="N")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The same for all. [25]", metavar="N")] = None,
     budget: Annotated[str | None, typer.Option(help="Size the study to a time: 60s, 5m.", metavar="TIME")] = None,
     engine: Annotated[str, typer.Option(help="local or ray.", metavar="ENGINE")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster.", metavar="ADDRESS")] = None,

@@ -420,6 +420,8 @@ def _target(
     if distinct < 2:
         only = f" ({series.iloc[0]})" if len(series) else ""
         raise DataError(f"{called} has {'one value only' if distinct else 'no values'}{only}: there is nothing to learn")
+    if len(series) < FEWEST_ROWS:
+        raise DataError(f"there are {len(series)} rows with a value of {called}: at least {FEWEST_ROWS} are needed")
     told = task
     if told is None:
         whole = is_number and bool(np.all(np.mod(series.to_numpy(dtype=np.float64), 1) == 0))
@@ -463,6 +465,4 @@ def _finish(
         notes.append(f"{missing[0]} missing numbers are imputed by their column's median")
     if missing[1]:
         notes.append(f"{missing[1]} missing categories are imputed by their column's most frequent one")
-    if len(target) < FEWEST_ROWS:
-        raise DataError(f"{name} has {len(target)} rows with a target: at least {FEWEST_ROWS} are needed")
     return Dataset(name, numeric, categories, levels, target, classes, tuple(notes))

@@ -91,7 +91,7 @@ class Plan:
     seeds: int = 10
     splits: int = 3
     widths: tuple[int, ...] = (64, 64, 64)
-    epochs: int = 30
+    epochs: int = 25
     batch_size: int = 64
     model: str = "mlp"
     datasets: tuple[str, ...] = ("data",)

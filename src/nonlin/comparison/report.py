@@ -213,7 +213,7 @@ def _differences(table: Table) -> str:
     drawing = svg.forest(
         [(entry.name, c.difference, c.difference_interval, "a" in entry.group) for entry, c in found],
         table.region,
-        lambda v: f"{unit * v:+.1f}" if unit == 100 else f"{v:+.3g}",
+        lambda v: f"{unit * v:+.3g}",
         f"Difference from {leader.name}",
     )
     rows = [

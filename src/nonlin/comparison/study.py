@@ -174,7 +174,7 @@ def compare(
         To choose from: ``"exact"``, which is 1/sqrt(E f(z)^2), or numbers. For your own model the default is ``"own"``: its
         initialisation is left as it is.
     epochs, batch_size : int, optional
-        30 and 64.
+        25 and 64.
     budget : float, optional
         Seconds; sizes the study, by seeds first.
     task : {"classification", "regression"}, optional

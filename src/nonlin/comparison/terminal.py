@@ -15,7 +15,7 @@ from rich.text import Text
 from nonlin.comparison.analysis import Table, join, more_seeds
 from nonlin.comparison.study import Progress as Progressed, Study
 
-_LEADERS_EVERY = 3.0  # seconds; judging all runs that are there takes a moment
+_LEADERS_EVERY = 10.0  # seconds: judging all runs that are there takes time from the workers
 
 
 class Bar:

@@ -128,11 +128,16 @@ class Health:
         limit = EPS * self._shape.steepest if math.isfinite(self._shape.steepest) else 0.0
         active = slope.abs() > limit
         # Of an image, a unit is active at a sample if it is anywhere; it is always on if it is so everywhere.
-        self._add("somewhere", active.any(-2).sum(-2))
-        self._add("everywhere", active.all(-2).sum(-2))
-        self._add("flat", (~active).sum(places))
-        self._add("non_finite", (~torch.isfinite(z)).sum(places))
-        self._add("sum", z.sum(places, dtype=torch.float64))
+        on = active.sum(places)
+        one_place = z.shape[-2] == 1  # of a linear layer: the two are the same then
+        self._add("somewhere", on if one_place else active.any(-2).sum(-2))
+        self._add("everywhere", on if one_place else active.all(-2).sum(-2))
+        self._add("flat", z.shape[-3] * z.shape[-2] - on)
+        # The sum of numbers is finite only if they are; only if it is not they need to be looked at.
+        total = z.sum(places, dtype=torch.float64)
+        bad = ~torch.isfinite(total)
+        self._add("non_finite", (~torch.isfinite(z)).sum(places) if bad.any() else bad.long())
+        self._add("sum", total)
         self._add("square", z.square().sum(places, dtype=torch.float64))
         if gradient is not None:
             self._add("gradient", by_unit(gradient).square().sum(places, dtype=torch.float64))
