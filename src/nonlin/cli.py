@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import math
 import re
@@ -477,11 +478,12 @@ def _write_png(path: Path, curves: list[_Curve]) -> None:
 
 def _comparison() -> Any:
     """Import what the compare extra is for."""
-    try:
-        import nonlin.comparison.terminal
-    except ImportError as error:
-        missing = str(error.name).partition(".")[0]
-        _fail(f'comparing needs {missing}, which is missing: pip install "nonlin[compare]"', 1)
+    # torch is for the workers, so this process does not import it; better to know before they start.
+    for needed in ("torch", "scipy", "pandas", "cloudpickle", "mpmath"):
+        if importlib.util.find_spec(needed) is None:
+            _fail(f'comparing needs {needed}, which is missing: pip install "nonlin[compare]"', 1)
+    import nonlin.comparison.terminal
+
     return nonlin.comparison
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -187,6 +186,8 @@ def _descendants(pid: int) -> list[int]:
 class _Deadly:
     """An activation whose unpickling ends the process: a worker that dies of its stack each time."""
 
+    gain = 1.0
+
     def __reduce__(self) -> tuple[Any, ...]:
         return os._exit, (1,)
 
@@ -314,7 +315,7 @@ def test_a_locked_ledger_stops_cleanly(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
 def test_a_full_disk_stops_cleanly(tmp_path: Path) -> None:
-    code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, {resource.RLIM_INFINITY})); {RUN}"
+    code = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (60_000, r.RLIM_INFINITY)); {RUN}"
     done = subprocess.run(
         [sys.executable, "-c", code, *ARGUMENTS, "--workers", "1"], cwd=tmp_path, capture_output=True, timeout=200, check=False
     )

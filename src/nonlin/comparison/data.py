@@ -260,7 +260,7 @@ def _read(source: str | Path, target: Any, task: str | None, name: str | None) -
             features, values = BUNDLED[plain]()
         except ImportError:
             raise DataError(f"{plain} comes with scikit-learn, which is missing: pip install scikit-learn") from None
-        return _from_arrays(features, values, task, plain)
+        return replace(_from_arrays(features, values, task, plain), notes=())  # nobody wonders about these
     if not path.exists():
         near = difflib.get_close_matches(plain, BUNDLED, 1)
         hint = f"did you mean {near[0]}?" if near and not path.suffix else f"bundled are {', '.join(BUNDLED)}"

@@ -18,6 +18,7 @@ from scipy import special, stats
 Array: TypeAlias = npt.NDArray[np.float64]
 
 RESAMPLES = 2000
+_MOST_SIMULATED = 240  # pairs of a simulated study
 LEVEL = 0.05
 MEANINGFUL = 0.75  # Bouthillier et al. 2021, arXiv:2103.03098: the upper end of the interval of P(A > B) must reach it
 
@@ -278,6 +279,10 @@ def smallest_difference(of: Spread, shape: tuple[int, int], comparisons: int = 1
     >>> smallest_difference(Spread(1.0, 0.0, 1.0), (1, 3))
     inf
     """
+    splits, seeds = shape
+    most = max(2, _MOST_SIMULATED // splits)
+    if seeds > most:  # fewer seeds with less noise have means that vary as much
+        of, shape = Spread(of.seeds * math.sqrt(most / seeds), of.splits, of.p), (splits, most)
     scale = math.hypot(of.seeds, of.splits)
     if not scale > 0:
         return 0.0 if scale == 0 else math.inf

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from nonlin.comparison.analysis import Table, join, more_seeds
+from nonlin.comparison.analysis import Table, more_seeds
 from nonlin.comparison.study import Progress as Progressed, Study
 
 _LEADERS_EVERY = 10.0  # seconds: judging all runs that are there takes time from the workers
@@ -102,7 +102,8 @@ def show(console: Console, study: Study) -> None:
             console.print(Text(f"{table.dataset['name']}: {note}", "dim"), soft_wrap=not console.is_terminal)
         if table.entries:
             console.print()
-            console.print(_leaderboard(table))
+            width = console.width if console.is_terminal else max(console.width, 120)
+            console.print(_leaderboard(table, width), width=width, crop=False)
             for sentence in more_seeds(table):
                 console.print(Text(sentence, "dim"), soft_wrap=not console.is_terminal)
     console.print()
@@ -137,36 +138,31 @@ def chance(table: Table, name: str) -> str:
     return f"{found.probability:.2f} ({low:.2f}–{high:.2f})"
 
 
-def _leaderboard(table: Table) -> RichTable:
+def _leaderboard(table: Table, width: int) -> RichTable:
     made = RichTable(box=None, pad_edge=False, header_style="dim")
-    made.add_column(table.dataset["name"])
-    for title in (
-        table.metric,
-        "95 % interval",
-        f"beats {table.baseline}" if table.baseline else "",
-        "tie",
-        "ms",
-        "dead",
-        "saturated",
-    ):
-        made.add_column(title, justify="left" if title == "tie" else "right")
-    made.add_column("diverged", justify="right")
-    made.add_column("learning rate", justify="right")
+    wide = width >= 104  # an interval is the first thing to go where there is no room
+    made.add_column(table.dataset["name"], no_wrap=True)
+    made.add_column(table.metric, justify="right", no_wrap=True)
+    if wide:
+        made.add_column("95 % interval", justify="right", no_wrap=True)
+    made.add_column(f"beats {table.baseline}" if table.baseline else "", justify="right", no_wrap=True)
+    made.add_column("tie", no_wrap=True)
+    for title in ("ms", "dead", "satur.", "diverged" if wide else "div.", "rate"):
+        made.add_column(title, justify="right", no_wrap=True)
     for entry in table.entries:
         low, high = (table.score(value) for value in entry.interval)
-        rates: dict[float, int] = {}
-        for (rate, _), times in entry.chosen.items():
-            rates[rate] = rates.get(rate, 0) + times
-        made.add_row(
-            Text(entry.name, "bold cyan" if entry is table.recommended else "cyan" if "a" in entry.group else ""),
-            table.score(entry.mean),
-            f"{low} – {high}".replace(" % –", " –"),
+        usual = max(entry.chosen, key=lambda setting: entry.chosen[setting])[0]
+        cells = [table.score(entry.mean)]
+        cells += [f"{low} – {high}".replace(" % –", " –")] if wide else []
+        cells += [
             chance(table, entry.name),
             entry.group,
             f"{1000 * entry.seconds:.0f}",
             percent(entry.dead),
             percent(entry.saturated),
             str(entry.diverged),
-            join([f"{rate:g}" for rate, times in sorted(rates.items()) if times]),
-        )
+            f"{usual:g}",
+        ]
+        style = "bold cyan" if entry is table.recommended else "cyan" if "a" in entry.group else ""
+        made.add_row(Text(entry.name, style), *cells)
     return made
