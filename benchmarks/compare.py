@@ -4,8 +4,9 @@
     python benchmarks/compare.py --seeds 3 --json out.json
 
 Everything runs on one thread of one process. The loop is what PyTorch's tutorials write: an nn.Sequential, torch.optim.Adam,
-mini-batches by indexing. It starts from the same weights and sees the same batches as the stacked program, so their test scores
-can be compared run by run; scikit-learn draws its own. CPU time is compared, not the wall's: other programs may run beside this.
+mini-batches by indexing. It starts from the same weights and sees the same batches as the stacked program, so that test
+scores can be compared run by run; scikit-learn draws its own. CPU time is compared, not the wall's: other programs may run
+beside this.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import os
 import platform
 import time
 import warnings
+from itertools import pairwise
+from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):  # before NumPy is imported
     os.environ[name] = "1"
@@ -53,7 +56,7 @@ def plain_loop(name: str, rate: float, plan: Plan, made, data, members) -> list[
     sizes = [flat.shape[1], *plan.widths, data.outputs]
     for seed, part in members:
         layers = []
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        for a, b in pairwise(sizes):
             layers += [nn.Linear(a, b), MODULES[name]()]
         model = nn.Sequential(*layers[:-1])
         linear = [layer for layer in model if isinstance(layer, nn.Linear)]
@@ -147,9 +150,13 @@ def main() -> None:
         print(f"{name}: stacked {cpu:.2f} s, loop {loop_cpu:.2f} s", flush=True)
     show(rows, options)
     if options.json:
-        record = {"options": vars(options), "machine": platform.processor(), "torch": torch.__version__, "load": os.getloadavg()}
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(record | {"rows": rows}, file, indent=2)
+        record = {
+            "options": vars(options),
+            "machine": platform.processor(),
+            "torch": torch.__version__,
+            "load": os.getloadavg(),
+        }
+        Path(options.json).write_text(json.dumps(record | {"rows": rows}, indent=2), encoding="utf-8")
 
 
 def show(rows: list[dict], options: argparse.Namespace) -> None:

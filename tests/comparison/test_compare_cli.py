@@ -51,7 +51,9 @@ def test_json(folder: Path) -> None:
 def test_a_csv_with_an_activation_from_a_file(folder: Path) -> None:
     rows = "\n".join(f"{i % 7},{'abc'[i % 3]},{i % 2}" for i in range(60))
     (folder / "my.csv").write_text(f"x,kind,y\n{rows}\n")
-    (folder / "mine.py").write_text("import nonlin as nl\n@nl.activation\ndef bent(x, a=0.3):\n    return nl.where(x > 0, x, a * x)\n")
+    (folder / "mine.py").write_text(
+        "import nonlin as nl\n@nl.activation\ndef bent(x, a=0.3):\n    return nl.where(x > 0, x, a * x)\n"
+    )
     arguments = ["compare", "my.csv", "--target", "y", *FAST[2:], "-a", "relu,mine.py:bent", "-a", "elu(alpha=0.5)"]
     result = run(*arguments)
     assert result.exit_code == 0, result.output
@@ -106,7 +108,9 @@ def test_a_report_that_cannot_be_written() -> None:
 
 @pytest.mark.parametrize("missing", ["torch", "scipy", "sklearn"])
 def test_without_its_extra_it_says_how_to_get_it(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None; from nonlin.cli import main; sys.argv[1:] = ['compare', 'iris']; main()"
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from nonlin.cli import main; sys.argv[1:] = ['compare', 'iris']; main()"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
     assert done.returncode in (1, 2)
     assert done.stderr.decode().count("\n") == 1

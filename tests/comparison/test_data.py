@@ -170,7 +170,7 @@ def test_bad_files(tmp_path: Path) -> None:
         load(tmp_path / "c.npz")
     with pytest.raises(DataError, match=r"there is no file digit: did you mean digits\?"):
         load("digit")
-    with pytest.raises(DataError, match="there is no file nothing.csv: bundled are digits"):
+    with pytest.raises(DataError, match=r"there is no file nothing\.csv: bundled are digits"):
         load("nothing.csv")
 
 

@@ -10,13 +10,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from rich.console import Console
-from studies import SMALL
 
 from nonlin.comparison import compare, svg
 from nonlin.comparison.analysis import analyse, choose, verdict
 from nonlin.comparison.plan import Plan
 from nonlin.comparison.study import Study
 from nonlin.comparison.terminal import show
+from studies import SMALL
 
 SECTIONS = [
     "Leaderboard",
@@ -84,20 +84,20 @@ def test_each_chart_is_well_formed_and_named(page: str) -> None:
 
 
 def test_tags_are_balanced(page: str) -> None:
-    class Balance(HTMLParser):
-        open: list[str] = []
+    tags: list[str] = []
 
+    class Balance(HTMLParser):
         def handle_starttag(self, tag: str, attrs: Any) -> None:
             if tag not in ("meta", "path", "rect", "circle"):
-                self.open.append(tag)
+                tags.append(tag)
 
         def handle_endtag(self, tag: str) -> None:
             if tag not in ("path", "rect", "circle"):
-                assert self.open.pop() == tag
+                assert tags.pop() == tag
 
     parser = Balance()
     parser.feed(page)
-    assert parser.open == []
+    assert tags == []
 
 
 def test_names_are_escaped() -> None:
@@ -170,7 +170,13 @@ def test_a_setting_is_chosen_by_the_other_seeds_of_the_split() -> None:
 def test_the_best_at_the_edge_is_said() -> None:
     plan = Plan(activations=("relu", "tanh"), learning_rates=(1e-3, 1e-2), seeds=6, splits=3, datasets=("d",))
     scores = planted(relu=0.0, tanh=0.0)
-    rows = [row(n, s, p, v[p, s] + (r == 1e-2) * 0.01, rate=r) for n, v in scores.items() for p in range(3) for s in range(6) for r in (1e-3, 1e-2)]
+    rows = [
+        row(n, s, p, v[p, s] + (r == 1e-2) * 0.01, rate=r)
+        for n, v in scores.items()
+        for p in range(3)
+        for s in range(6)
+        for r in (1e-3, 1e-2)
+    ]
     text = " ".join(analyse(rows, plan, {"d": dict(name="d", metric="accuracy", notes=[], constant=[0.1] * 3)}).verdict())
     assert "Best at the edge of the learning rates that were tried: relu (0.01) and tanh (0.01)" in text
 

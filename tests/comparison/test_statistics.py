@@ -22,7 +22,9 @@ from nonlin.comparison.statistics import (
 SEED_SD, GRID = 0.004, 600  # digits: seeds differ by 0.4 points, a test fold has about 600 rows
 
 
-def study(random: np.random.Generator, fields: int, planted: float = 0.0, splits: int = 3, seeds: int = 10) -> dict[str, np.ndarray]:
+def study(
+    random: np.random.Generator, fields: int, planted: float = 0.0, splits: int = 3, seeds: int = 10
+) -> dict[str, np.ndarray]:
     """Scores of activations that are all alike, but for the last one, which is worse by what is planted."""
     common = 0.97 + random.normal(0, 0.006, (splits, 1)) + random.normal(0, 0.003, (splits, seeds))
     scores = {}
@@ -136,7 +138,9 @@ def test_ranks_as_autorank_has_them() -> None:
     import pandas as pd
 
     random = np.random.default_rng(5)
-    scores = pd.DataFrame({name: random.exponential(1, 25) + shift for name, shift in {"a": 0, "b": 0.1, "c": 0.8, "d": 1.5}.items()})
+    scores = pd.DataFrame(
+        {name: random.exponential(1, 25) + shift for name, shift in {"a": 0, "b": 0.1, "c": 0.8, "d": 1.5}.items()}
+    )
     theirs = autorank.autorank(scores, alpha=0.05, verbose=False, force_mode="nonparametric")
     ours = ranks(scores.to_numpy(), list(scores.columns))
     assert ours.mean == pytest.approx(theirs.rankdf["meanrank"].to_dict())

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from studies import SMALL, rows_of, table_of
 
 import nonlin as nl
 from nonlin.activation import Registry
@@ -21,9 +20,12 @@ from nonlin.comparison import DataError, LedgerError, PlanError, compare, load, 
 from nonlin.comparison.engine import Local
 from nonlin.comparison.ledger import Ledger
 from nonlin.comparison.plan import Plan, gather, shrink
+from studies import SMALL, rows_of, table_of
 
 RUN = "import sys; from nonlin.cli import main; sys.argv[0] = 'nonlin'; main()"
-ARGUMENTS = "compare iris -a relu,tanh,gelu --seeds 2 --splits 2 --epochs 60 --learning-rates 0.001,0.01 --study s.study".split()
+ARGUMENTS = (
+    "compare iris -a relu,tanh,gelu --seeds 2 --splits 2 --epochs 60 --learning-rates 0.001,0.01 --study s.study".split()
+)
 RUNS = 3 * 2 * 2 * 2
 
 
@@ -161,7 +163,9 @@ def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> N
         def kill_one(progress: Any) -> None:
             if progress.fresh and not killed:
                 workers = [
-                    pid for pid in _descendants(os.getpid()) if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::_train")
+                    pid
+                    for pid in _descendants(os.getpid())
+                    if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::_train")
                 ]
                 if workers:
                     killed.append(workers[0])
@@ -258,7 +262,9 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     compare("iris", **SMALL, workers=0, study=path)
     with Ledger(path) as ledger:
         ledger.note("versions", {**ledger.get("versions"), "torch": "1.0"})
-    with pytest.raises(LedgerError, match=r"was made with torch 1.0 \(now .*\), so its runs do not compare with new ones: choose"):
+    with pytest.raises(
+        LedgerError, match=r"was made with torch 1.0 \(now .*\), so its runs do not compare with new ones: choose"
+    ):
         compare("iris", **SMALL, workers=0, study=path)
 
 
@@ -282,9 +288,9 @@ def test_a_file_that_is_no_study_is_left_alone(content: bytes | None, tmp_path: 
     else:
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match="is no study file|is not a study of nonlin"):
+    with pytest.raises(LedgerError, match=r"is no study file|is not a study of nonlin"):
         compare("iris", **SMALL, workers=0, study=path)
-    with pytest.raises(LedgerError, match="is no study file|is not a study of nonlin"):
+    with pytest.raises(LedgerError, match=r"is no study file|is not a study of nonlin"):
         read(path)
     assert path.read_bytes() == before
 
@@ -321,7 +327,9 @@ def test_a_full_disk_stops_cleanly(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.decode().count("\n") == 1
-    assert "s.study holds all runs that were finished before" in done.stderr.decode() or "cannot be used" in done.stderr.decode()
+    assert (
+        "s.study holds all runs that were finished before" in done.stderr.decode() or "cannot be used" in done.stderr.decode()
+    )
     kept = len(rows_of(tmp_path / "s.study"))
     assert 0 < kept < RUNS
     code_, _, err = finish(start(tmp_path))

@@ -36,7 +36,7 @@ def one_thread() -> Any:
 @pytest.mark.parametrize("data", ["iris", "diabetes", "digits"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_stacked_equals_looped(activation: str, data: str, dtype: torch.dtype) -> None:
-    """In float64 rounding is too small to matter, and all is the same; in float32 it moves a few rows of half-trained networks."""
+    """In float64 rounding is too small to matter, and all is the same; in float32 it moves rows of half-trained networks."""
     dataset = load(data)
     made = ingredients(nl.get(activation), "exact")
     shared = tables(dataset, 2)
@@ -132,7 +132,14 @@ def test_what_raises_has_failed() -> None:
 
 def cnn(activation: nn.Module) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), activation, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 12), activation, nn.Linear(12, 10)
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        activation,
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(36, 12),
+        activation,
+        nn.Linear(12, 10),
     )
 
 

@@ -562,6 +562,6 @@ def _overall_verdict(overall: Ranks, across: Mapping[tuple[str, str], float]) ->
     significant = sum(p < 0.05 for p in across.values())
     return (
         f"Over {overall.blocks} data sets {best} ranks best ({overall.mean[best]:.2f}); {join(near)} lie within Nemenyi's "
-        f"critical difference of {overall.critical_difference:.2f}; {significant} of {len(across)} pairs differ by Wilcoxon's test "
-        f"with Holm's correction."
+        f"critical difference of {overall.critical_difference:.2f}; {significant} of {len(across)} pairs differ by "
+        f"Wilcoxon's test with Holm's correction."
     )

@@ -23,8 +23,8 @@ _MOST_NUMBERS = 3000  # of single scores in the table below the dots; more make 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6675;--faint:#e3e7ec;--page:#fff;--card:#f5f7f9;--accent:#0b66c3;
 --good:#0b66c3;--mark:#b4540a}
-@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa6b5;--faint:#2c3542;--page:#11161d;--card:#1a212b;--accent:#6cb2ff;
---good:#6cb2ff;--mark:#ffab5e}}
+@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa6b5;--faint:#2c3542;--page:#11161d;--card:#1a212b;
+--accent:#6cb2ff;--good:#6cb2ff;--mark:#ffab5e}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
 main{max-width:760px;margin:0 auto;padding:28px 18px 60px}
@@ -149,9 +149,9 @@ def _leaderboard(table: Table) -> str:
         for entry in table.entries
     ]
     about = (
-        f"Mean {table.metric} on test folds over {table.pairs} paired runs, at the setting chosen on validation data. Activations "
-        "that share a letter cannot be told apart. Time is CPU time to train one network. Dead: hidden units that are active on "
-        "no training row; always on: active on all; saturated: flat on at least 95 %, of bounded activations."
+        f"Mean {table.metric} on test folds over {table.pairs} paired runs, at the setting chosen on validation data. "
+        "Activations that share a letter cannot be told apart. Time is CPU time to train one network. Dead: hidden units that "
+        "are active on no training row; always on: active on all; saturated: flat on at least 95 %, of bounded activations."
     )
     return _heading("Leaderboard", about) + _table(head, rows, ["a" in entry.group for entry in table.entries])
 
@@ -195,7 +195,10 @@ def _heat(table: Table) -> str:
         ]
         for entry in table.entries
     ]
-    about = f"Mean validation {table.metric}; framed: chosen most often. Each run's setting is chosen by the other seeds of its split."
+    about = (
+        f"Mean validation {table.metric}; framed: chosen most often. Each run's setting is chosen by the other seeds of its "
+        "split."
+    )
     return (
         _heading("Learning rate × activation", about)
         + _figure(drawing)
@@ -268,8 +271,8 @@ def _depth(table: Table) -> str:
     parts = [
         _heading(
             "Gradient and variance by depth",
-            "Medians over runs: RMS of dL/dz per sample, and variance of the pre-activations z, by hidden layer. Flat before training "
-            "is what an initialisation should give; a line that falls towards layer 1 is a gradient that vanishes.",
+            "Medians over runs: RMS of dL/dz per sample, and variance of the pre-activations z, by hidden layer. Flat before "
+            "training is what an initialisation should give; a line that falls towards layer 1 is a gradient that vanishes.",
         )
     ]
     for key, title in titles.items():
@@ -344,7 +347,8 @@ def _tuning(table: Table) -> str:
     return (
         _heading(
             title,
-            f"Test {table.metric} to expect when so many of the settings are tried, drawn at random, and the best on validation is kept.",
+            f"Test {table.metric} to expect when so many of the settings are tried, drawn at random, and "
+            "the best on validation is kept.",
         )
         + _figure(svg.lines(series, title, "settings tried", write))
         + _details("Numbers", _table(head, rows))

@@ -112,8 +112,9 @@ def forest(
     """Draw differences with their intervals, and the region of practical equivalence."""
     height = _ROW * len(rows) + 34
     axis = _Axis([0, region, -region, *(v for _, _, interval, _ in rows for v in interval)], _LEFT, WIDTH - 12)
+    left, right = axis(-region), axis(region)
     parts = [
-        f'<rect x="{axis(-region):.1f}" y="2" width="{axis(region) - axis(-region):.1f}" height="{height - 26}" class="region"/>',
+        f'<rect x="{left:.1f}" y="2" width="{right - left:.1f}" height="{height - 26}" class="region"/>',
         axis.draw(4, height - 24, write),
         _line(axis(0), 2, axis(0), height - 24, "zero"),
     ]
@@ -202,8 +203,7 @@ def lines(
         parts.append(_line(left, y_of(mark), right, y_of(mark), "grid"))
         parts.append(_text(left - 6, y_of(mark) + 4, write(mark), anchor="end", kind="tick"))
     step = max(1, math.ceil(count / 8))
-    for i in range(0, count, step):
-        parts.append(_text(x_of(i), bottom + 16, f"{positions[i]:g}", anchor="middle", kind="tick"))
+    parts += [_text(x_of(i), bottom + 16, f"{positions[i]:g}", anchor="middle", kind="tick") for i in range(0, count, step)]
     parts.append(_text((left + right) / 2, height - 10, across, anchor="middle", kind="tick"))
     ends = []
     for number, (name, values) in enumerate(usable.items()):
