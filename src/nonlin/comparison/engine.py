@@ -223,6 +223,7 @@ class Ray:
         if ours and self.address:
             ray.init(address=self.address, log_to_driver=False)
         elif ours:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
             ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
         try:
             remote = ray.remote(num_cpus=1, max_retries=MOST_ATTEMPTS - 1)(_train_by_ray)
