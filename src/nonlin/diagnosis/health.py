@@ -128,21 +128,24 @@ class Health:
         limit = EPS * self._shape.steepest if math.isfinite(self._shape.steepest) else 0.0
         active = slope.abs() > limit
         # Of an image, a unit is active at a sample if it is anywhere; it is always on if it is so everywhere.
-        on = active.sum(places)
+        # Sums of one block in the dtype at hand, which is several times faster than in float64, where blocks are added up.
+        wide = torch.float64 if z.dtype == torch.float64 else torch.float32
+        on = active.to(wide).sum(places)
         one_place = z.shape[-2] == 1  # of a linear layer: the two are the same then
         self._add("somewhere", on if one_place else active.any(-2).sum(-2))
         self._add("everywhere", on if one_place else active.all(-2).sum(-2))
         self._add("flat", z.shape[-3] * z.shape[-2] - on)
         # The sum of numbers is finite only if they are; only if it is not they need to be looked at.
-        total = z.sum(places, dtype=torch.float64)
+        total = z.sum(places, dtype=wide)
         bad = ~torch.isfinite(total)
         self._add("non_finite", (~torch.isfinite(z)).sum(places) if bad.any() else bad.long())
         self._add("sum", total)
-        self._add("square", z.square().sum(places, dtype=torch.float64))
+        self._add("square", z.to(wide).square().sum(places))
         if gradient is not None:
-            self._add("gradient", by_unit(gradient).square().sum(places, dtype=torch.float64))
+            self._add("gradient", by_unit(gradient).to(wide).square().sum(places))
 
     def _add(self, name: str, value: torch.Tensor) -> None:
+        value = value.double()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def result(self) -> LayerHealth:
