@@ -157,7 +157,6 @@ def test_known_values() -> None:
 # Properties
 
 
-@settings(deadline=None)  # the first call compiles
 @given(rows, st.sampled_from(SHARES))
 def test_shares_are_not_negative_and_sum_to_one(x: Array, name: str) -> None:
     y = call(name, x)
@@ -165,21 +164,18 @@ def test_shares_are_not_negative_and_sum_to_one(x: Array, name: str) -> None:
     assert y.sum() == pytest.approx(1, rel=1e-14)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(rows, st.integers(-100, 100), st.sampled_from(MASKED))
 def test_a_shift_changes_nothing(x: Array, shift: int, name: str) -> None:
     x = np.round(x * 1024) / 1024  # so that the shift is exact
     np.testing.assert_array_equal(call(name, x + shift), call(name, x))
 
 
-@settings(deadline=None)  # the first call compiles
 @given(rows, st.randoms(), st.sampled_from(TEMPERED))
 def test_order_does_not_matter(x: Array, random: Any, name: str) -> None:
     order = random.sample(range(len(x)), len(x))
     np.testing.assert_allclose(call(name, x[order]), call(name, x)[order], rtol=1e-13, atol=1e-15)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(rows)
 def test_sparsemax_is_the_projection_onto_the_simplex(x: Array) -> None:
     # What makes it so (Karush, Kuhn and Tucker): x - y is one number on the support, and x is not above it elsewhere.
@@ -189,7 +185,6 @@ def test_sparsemax_is_the_projection_onto_the_simplex(x: Array) -> None:
     assert (x[y == 0] <= threshold.max() + 1e-14).all()
 
 
-@settings(deadline=None)  # the first call compiles
 @given(rows)
 def test_entmax15_has_one_threshold(x: Array) -> None:
     y = nl.entmax15(x)
@@ -198,7 +193,6 @@ def test_entmax15_has_one_threshold(x: Array) -> None:
     assert (x[y == 0] / 2 <= threshold.max() + 1e-13).all()
 
 
-@settings(deadline=None)  # the first call compiles
 @given(rows)
 def test_relations_between_them(x: Array) -> None:
     np.testing.assert_array_equal(nl.softmin(x), nl.softmax(-x))
@@ -252,7 +246,6 @@ def test_nan_makes_its_row_nan_and_no_other(name: str) -> None:
 # Masks
 
 
-@settings(deadline=None)  # the first call compiles
 @given(arrays(np.float64, (3, 5), elements=st.floats(-9, 9)), arrays(bool, (3, 5)), st.sampled_from(MASKED))
 def test_masked_entries_take_no_part(x: Array, mask: Array, name: str) -> None:
     y = call(name, np.where(mask, x, NAN), where=mask)
@@ -314,7 +307,7 @@ def test_the_jacobian_is_that_of_the_reference(name: str, temperature: float) ->
         np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-15)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(arrays(np.float64, (2, 6), elements=st.floats(-5, 5)), st.sampled_from(sorted(REFERENCES)), st.integers(0, 9))
 def test_vjp_is_the_transpose_of_jvp(x: Array, name: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -390,7 +383,7 @@ def test_selection_keeps_large_integers() -> None:
 # Layouts and kinds of arrays
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.float64, array_shapes(min_dims=1, max_dims=4, max_side=4), elements=st.floats(-5, 5)), st.data())
 def test_any_axis_of_any_shape(x: Array, data: Any) -> None:
     name, axis = (

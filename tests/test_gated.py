@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from mpmath import mpf
 
 import nonlin as nl
@@ -166,7 +166,6 @@ def test_zero_size() -> None:
     assert nl.swiglu(np.zeros((0, 4))).shape == (0, 2)
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.sampled_from(sorted(PAIRS)))
 def test_a_pair_is_its_gate_times_its_value(xs: list[float], name: str) -> None:
     x = np.array(xs)

@@ -57,9 +57,26 @@ def _tail_variable(t: Any) -> Any:
 
 def _normal_tail(t: Any) -> Any:
     a = _tail_variable(t)
-    return (a + 3) * mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2
+    return (a + 3) * _mills(a)
 
 
+def _mills(a: Any) -> Any:
+    return mp.exp(a * a / 2) * mp.erfc(a / mp.sqrt(2)) / 2
+
+
+def _near(t: Any) -> Any:
+    return 2 * (1 + t) / (1 - t)
+
+
+def _near_place(a: float) -> Any:
+    return (mpf(a) - 2) / (mpf(a) + 2)
+
+
+_TANH_SHRINK = _series(
+    lambda z: (_root(z) - mp.tanh(_root(z))) / _root(z) ** 3,
+    _power_series(lambda k: -mp.bernoulli(2 * k + 4) * 4 ** (k + 2) * (4 ** (k + 2) - 1) / mp.factorial(2 * k + 4)),
+    1e-2,
+)
 _LN2_HALF = mp.log(2) / 2 * mpf("1.0005")
 _QUARTER_PI_SQUARED = (mp.pi / 4 * mpf("1.0005")) ** 2
 FITS = {
@@ -86,11 +103,7 @@ FITS = {
     ),
     "tanh_shrink": Fit(
         "x - tanh(x) = x^3 p(x^2), |x| <= 1",
-        _series(
-            lambda z: (_root(z) - mp.tanh(_root(z))) / _root(z) ** 3,
-            _power_series(lambda k: -mp.bernoulli(2 * k + 4) * 4 ** (k + 2) * (4 ** (k + 2) - 1) / mp.factorial(2 * k + 4)),
-            1e-2,
-        ),
+        _TANH_SHRINK,
         (mpf(0), mpf(1)),
         lambda z: 3,
         {24: 8, 40: 12, 53: 18},
@@ -101,6 +114,41 @@ FITS = {
         (mpf(-1), mpf(61) / 67),
         lambda t: 1 / _normal_tail(t),
         {24: 12, 40: 17, 53: 26},
+    ),
+    "mills": Fit(
+        "P(Z > a) = exp(-a^2/2)/(a + 2) p(t), t = (a - 2)/(a + 2), 0.75 <= a <= 9",
+        lambda t: (_near(t) + 2) * _mills(_near(t)),
+        (_near_place(0.73), _near_place(9)),
+        lambda t: 1 / ((_near(t) + 2) * _mills(_near(t))),
+        {24: 9, 40: 14, 53: 20},
+    ),
+    "gelu_tail": Fit(
+        "a P(Z > a) = exp(-a^2/2) p(t), t = (a - 2)/(a + 2), 0.75 <= a <= 9",
+        lambda t: _near(t) * _mills(_near(t)),
+        (_near_place(0.73), _near_place(9)),
+        lambda t: 1 / (_near(t) * _mills(_near(t))),
+        {24: 9, 40: 15, 53: 21},
+    ),
+    "normal_centre": Fit(
+        "P(Z < x) = 1/2 + x p(x^2), |x| <= 0.75",
+        _power_series(lambda k: (-1) ** k / (mp.sqrt(2 * mp.pi) * mp.factorial(k) * (2 * k + 1) * 2**k)),
+        (mpf(0), mpf("0.5626")),
+        lambda z: _root(z) / (mp.erfc(_root(z / 2)) / 2),
+        {24: 4, 40: 6, 53: 9},
+    ),
+    "tanh": Fit(
+        "tanh(x) = x - x^3 p(x^2), |x| <= 0.55",
+        _TANH_SHRINK,
+        (mpf(0), mpf("0.3026")),
+        lambda z: z * _root(z) / mp.tanh(_root(z)),
+        {24: 4, 40: 7, 53: 10},
+    ),
+    "log1p": Fit(
+        "log(1 + q) = q + q^2 p(q), 0 <= q <= 1",
+        _series(lambda q: (mp.log1p(q) - q) / q**2, _power_series(lambda k: mpf((-1) ** (k + 1)) / (k + 2)), 1e-3),
+        (mpf(0), mpf(1)),
+        lambda q: _series(lambda q: q**2 / mp.log1p(q), lambda q: q, 1e-9)(q),
+        {24: 8, 40: 14, 53: 20},
     ),
     "erf": Fit(
         "erf(x) = x p(x^2), |x| <= 1",

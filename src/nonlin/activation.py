@@ -7,6 +7,7 @@ import importlib
 import inspect
 import itertools
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -374,6 +375,7 @@ class Activation:
             formula,
             names,
             self._typical(),
+            tuple(self.parameters),
             exact=get_precision() == "exact",
             # A derivative has the dtype of the value.
             keeps_integers=is_integral(canonical(self.formula)) and is_integral(formula),
@@ -536,6 +538,7 @@ class Registry(Mapping[str, Any]):
     def __init__(self) -> None:
         self._entries: dict[str, Any] = {}
         self._names: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def __getitem__(self, name: str) -> Any:
         return self._entries[name]
@@ -551,14 +554,15 @@ class Registry(Mapping[str, Any]):
 
     def add(self, entry: Any) -> None:
         """Register an activation under its name and aliases; the user's own may be defined anew, the catalogue's may not."""
-        for name in (entry.name, *entry.aliases):
-            holder = self._entries.get(self._names.get(_plain(name), ""))
-            if holder is not None and not (holder.family == "own" and holder.name == entry.name):
-                raise ValueError(f"{entry.name}: the name {name!r} belongs to {holder.name}; choose another one")
-        self._names = {plain: name for plain, name in self._names.items() if name != entry.name}
-        self._entries[entry.name] = entry
-        for name in (entry.name, *entry.aliases):
-            self._names[_plain(name)] = entry.name
+        with self._lock:
+            for name in (entry.name, *entry.aliases):
+                holder = self.find(name)
+                if holder is not None and not (holder.family == "own" and holder.name == entry.name):
+                    raise ValueError(f"{entry.name}: the name {name!r} belongs to {holder.name}; choose another one")
+            # New dictionaries: another thread may be walking over the old ones.
+            kept = {plain: name for plain, name in self._names.items() if name != entry.name}
+            self._entries = self._entries | {entry.name: entry}
+            self._names = kept | dict.fromkeys(map(_plain, (entry.name, *entry.aliases)), entry.name)
 
     def find(self, name: str) -> Any:
         """Return the entry of that name or alias, whatever its capitals and underscores, or None."""

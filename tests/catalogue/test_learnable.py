@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 import nonlin as nl
 from entries import over_floats
@@ -33,7 +33,6 @@ def below(x: float, **c: float) -> Fraction:
     return sum((Fraction(c[f"b{k}"]) * Fraction(x) ** k for k in range(1, 5)), Fraction(0))
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.floats(-1e3, 1e3), st.lists(coefficient, min_size=10, max_size=10))
 def test_it_is_the_fraction_of_the_paper(x: float, coefficients: list[float]) -> None:
     c = dict(zip(NAMES, coefficients, strict=True))

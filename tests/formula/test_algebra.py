@@ -81,7 +81,7 @@ def test_functions_are_left_alone() -> None:
 
 
 @given(expressions, points)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_normal_form_keeps_the_value(formula: Expression, values: dict[str, float]) -> None:
     with mp.workdps(350):
         wanted = value(formula, values)
@@ -93,7 +93,7 @@ def test_normal_form_keeps_the_value(formula: Expression, values: dict[str, floa
 
 
 @given(expressions)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_normal_form_is_reached(formula: Expression) -> None:
     try:
         simpler = simplify(formula)

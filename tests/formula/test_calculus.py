@@ -121,7 +121,7 @@ def test_ties_of_maximum_and_minimum_take_the_second_argument() -> None:
 
 
 @given(expressions, points)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_derivatives_of_random_formulas(formula: Expression, values: dict[str, float]) -> None:
     with mp.workdps(60):
         assume(abs(value(formula, values)) < 1e20)
@@ -222,7 +222,7 @@ def _turned(form: Expression) -> Expression:
 
 
 @given(expressions, points)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_canonical_form_keeps_the_value(formula: Expression, values: dict[str, float]) -> None:
     with mp.workdps(350):
         wanted = value(formula, values)
@@ -234,7 +234,7 @@ def test_canonical_form_keeps_the_value(formula: Expression, values: dict[str, f
 
 
 @given(expressions)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_canonical_form_is_final(formula: Expression) -> None:
     try:
         simpler = canonical(formula)

@@ -355,7 +355,7 @@ def test_text_of_the_catalogue_is_read_as_the_same_formula(name: str, order: int
 
 
 @given(expressions, points)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_text_of_random_formulas_is_read_as_an_equal_one(formula: Expression, values: dict[str, float]) -> None:
     again = read(str(formula), formula)
     with mp.workdps(350):

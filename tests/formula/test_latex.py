@@ -193,7 +193,7 @@ def test_latex_of_the_catalogue_means_the_formula(name: str, order: int) -> None
 
 
 @given(expressions, points)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_latex_of_random_formulas_means_the_formula(formula: Expression, values: dict[str, float]) -> None:
     with mp.workdps(350):
         wanted = value(formula, values)

@@ -6,25 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-import nonlin as nl
+from torch_cases import DTYPES, ENTRIES, numbers, over_entries, points
 
 # torch itself compiles its forward derivatives of a few operations with it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
-
-ENTRIES = {name: entry for name, entry in nl.activations.items() if isinstance(entry, nl.Activation) and entry.family != "own"}
-over_entries = pytest.mark.parametrize("name", ENTRIES)
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-
-
-def numbers(name: str) -> dict[str, float]:
-    given = {"threshold": {"threshold": 0.3, "value": -0.4}, "clipped_relu": {"max_value": 1.3}}
-    return {n: p.default for n, p in ENTRIES[name].parameters.items() if p.default is not None} | given.get(name, {})
-
-
-def points(name: str, dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:
-    """Operands for an entry, away from every kink: no default of a parameter is among them."""
-    x = (torch.arange(-7, 8, dtype=dtype) * 0.3701 + 0.1113)[:, None]
-    return [x, torch.linspace(-1.3, 2.1, 4, dtype=dtype)] if isinstance(ENTRIES[name], nl.Gated) else [x[:, 0]]
 
 
 @over_entries

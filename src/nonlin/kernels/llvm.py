@@ -49,16 +49,28 @@ STORAGES: dict[str, Storage] = {
 
 
 @dataclass(frozen=True)
+class Body:
+    """Straight-line code for a vector of elements."""
+
+    operations: tuple[Expression, ...]
+    """Machine operations for each result in floating lanes; the formulas themselves for integers."""
+    lanes: Lanes | None
+    """None computes in the integers that come in."""
+    guard: Expression | None = None
+    """What must hold for every element of the vector."""
+
+
+@dataclass(frozen=True)
 class Kernel:
     """What one compiled loop computes."""
 
-    operations: Expression
-    """Machine operations for floating lanes; the formula itself for integers."""
-    lanes: Lanes | None
-    """None computes in the integers that come in."""
+    body: Body
     inputs: tuple[tuple[str, Storage], ...]
     """Name and storage of each operand, in order."""
     output: Storage
+    """Storage of every result."""
+    fast: Body | None = None
+    """What is done instead of ``body`` where its guard holds."""
     may_overflow: bool = False
     """Whether a finite x can have an infinite result: NumPy is to be told when it happens."""
     may_be_invalid: bool = False
@@ -94,8 +106,14 @@ class _Body(Spelling[str]):
         self.mask = f"<{width} x i1>"
         self.values = values
         self.lines: list[str] = []
+        self.taken = 0
+        """How many of the lines stand in a function already."""
         self.declarations: set[str] = set()
         self.table = {}
+        self._spelled: dict[Expression, str] = {}
+
+    def memo(self) -> dict[Expression, str]:
+        return self._spelled
 
     def emit(self, text: str) -> str:
         name = f"%v{len(self.lines)}"
@@ -194,6 +212,10 @@ class _FloatingBody(_Body):
         one, two = (self.as_floats(self.integer("shl", part, self.integer_splat(self.mantissa))) for part in (first, second))
         scaled = self.emit(f"fmul {self.vector} {self.emit(f'fmul {self.vector} {a}, {one}')}, {two}")
         return self.emit(f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}")
+
+    def emit_power_of_two(self, shifted: str) -> str:
+        n = self.integer("shl", self.as_integers(shifted), self.integer_splat(self.mantissa))
+        return self.as_floats(self.integer("add", n, self.integer_splat(self.bias << self.mantissa)))
 
     def emit_exponent(self, a: str) -> str:
         biased = self.integer("lshr", self.as_integers(a), self.integer_splat(self.mantissa))
@@ -298,6 +320,10 @@ class _Code:
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")
 
+    def function(self, head: str) -> str:
+        """Close the code as a function that returns nothing."""
+        return "\n".join([f"define {head} {{", *self.lines, "  ret void", "}"])
+
 
 def _load(code: _Code, pointer: str, storage: Storage, element: str, width: int) -> str:
     """Load a vector and convert it to lanes."""
@@ -372,110 +398,223 @@ class Target:
 def kernel_source(kernel: Kernel, target: Target) -> str:
     """Return the LLVM text of a module with the loop ``void loop(char **args, intp *dims, intp *steps, void *data)``.
 
-    One pass of the loop handles as many elements as a vector has lanes. Where all operands are contiguous or constant it
-    reads and writes them in place; a last, partial vector and strided operands go through small buffers, so that there is
-    one body for everything.
+    Vectors of contiguous elements are computed by a function ``run``; where operands are strided, and at the end, blocks of
+    elements are gathered in buffers first and its results scattered, so that there is one body for everything.
     """
-    if kernel.lanes is None:
-        element, width = kernel.output.llvm, 16
-    else:
-        element, width = ("float", 16) if kernel.lanes.element == "float32" else ("double", 8)
-    code = _Code()
-    sizes = [storage.size for _, storage in kernel.inputs] + [kernel.output.size]
-    operands = [storage for _, storage in kernel.inputs] + [kernel.output]
-    buffers = [code.emit(f"alloca <{width} x {s.llvm}>, align 64") for s in operands]
-    flags = _save_flags(code, target)
-    status = code.emit("alloca i32, align 4")
-    code.do(f"store i32 0, ptr {status}")
-    count = code.emit("load i64, ptr %dims")
-    bases, steps, direct = [], [], "true"
-    for k, size in enumerate(sizes):
-        slot = code.emit(f"getelementptr ptr, ptr %args, i64 {k}")
-        bases.append(code.emit(f"load ptr, ptr {slot}"))
-        slot = code.emit(f"getelementptr i64, ptr %steps, i64 {k}")
-        steps.append(code.emit(f"load i64, ptr {slot}"))
-        fits = code.emit(f"icmp eq i64 {steps[k]}, {size}")
-        if k < len(kernel.inputs):
-            fits = code.emit(f"or i1 {fits}, {code.emit(f'icmp eq i64 {steps[k]}, 0')}")
-        direct = fits if direct == "true" else code.emit(f"and i1 {direct}, {fits}")
-    # An operand that does not move is spread over its buffer once, and read from there in every pass.
-    moving, starts = [], []
-    for k in range(len(kernel.inputs)):
-        constant = code.emit(f"icmp eq i64 {steps[k]}, 0")
-        starts.append(code.emit(f"select i1 {constant}, ptr {buffers[k]}, ptr {bases[k]}"))
-        moving.append(code.emit(f"select i1 {constant}, i64 0, i64 {sizes[k]}"))
-    last = code.emit(f"sub i64 {count}, 1")
-    code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
-    code.label("spread")
-    for k, (_, storage) in enumerate(kernel.inputs):
-        _copy_lanes(code, storage, width, bases[k], "0", buffers[k], last)
-    code.do("br label %pass")
+    writer = _Writer(kernel, target)
+    functions = [writer.run(), writer.loop()]
+    if kernel.fast is not None:
+        functions.insert(0, writer.general())
+    lines = sorted({line for block in writer.declarations for line in _split_declarations(block)})
+    return "\n".join([f'target triple = "{target.triple}"', *lines, *functions, ""])
 
-    code.label("pass")
-    code.do("%i = phi i64 [0, %spread], [%after, %next]")
-    code.do(f"%after = add i64 %i, {width}")
-    whole = code.emit(f"icmp sle i64 %after, {count}")
-    code.do(f"%here = and i1 {whole}, {direct}")
-    code.do("br i1 %here, label %body, label %gather")
 
-    code.label("gather")
-    for k, (_, storage) in enumerate(kernel.inputs):
-        _copy_lanes(code, storage, width, bases[k], steps[k], buffers[k], last)
-    code.do("br label %body")
+#: elements of a block that is gathered before it is computed
+_BLOCK = 256
 
-    code.label("body")
-    values = {}
-    for k, (name, storage) in enumerate(kernel.inputs):
-        place = code.emit(f"getelementptr i8, ptr {starts[k]}, i64 {code.emit(f'mul i64 %i, {moving[k]}')}")
-        chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[k]}")
-        values[name] = _load(code, chosen, storage, element, width)
-    body: _Body = _IntegerBody(width, kernel.output, values) if kernel.lanes is None else _FloatingBody(width, element, values)
-    result = body(kernel.operations)
-    code.lines += body.lines
-    declarations = set(body.declarations)
-    if isinstance(body, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
-        declarations |= _note_status(code, kernel, body, values["x"], result, status)
-    place = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 %i, {sizes[-1]}')}")
-    chosen = code.emit(f"select i1 %here, ptr {place}, ptr {buffers[-1]}")
-    _store(code, result, chosen, kernel.output, element, width)
-    code.do("br i1 %here, label %next, label %scatter")
 
-    code.label("scatter")
-    code.do("br label %lane")
-    code.label("lane")
-    code.do("%j = phi i64 [0, %scatter], [%j1, %lane]")
-    code.do("%j1 = add i64 %j, 1")
-    position = code.emit("add i64 %i, %j")
-    source = code.emit(f"getelementptr {kernel.output.llvm}, ptr {buffers[-1]}, i64 %j")
-    item = code.emit(f"load {kernel.output.llvm}, ptr {source}")
-    to = code.emit(f"getelementptr i8, ptr {bases[-1]}, i64 {code.emit(f'mul i64 {position}, {steps[-1]}')}")
-    code.do(f"store {kernel.output.llvm} {item}, ptr {to}, align 1")
-    full = code.emit(f"icmp eq i64 %j1, {width}")
-    done = code.emit(f"icmp eq i64 {code.emit('add i64 %i, %j1')}, {count}")
-    code.do(f"br i1 {code.emit(f'or i1 {full}, {done}')}, label %next, label %lane")
+class _Writer:
+    """Writes the functions of a kernel's module."""
 
-    code.label("next")
-    code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %pass, label %end")
-    code.label("end")
-    # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
-    declarations |= _restore_flags(code, target, flags)
-    if kernel.may_overflow:
-        _raise_status(code, status, 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
-    if kernel.may_be_invalid:
-        _raise_status(code, status, 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
-    lines = sorted({line for block in declarations for line in _split_declarations(block)})
-    text = "\n".join(code.lines)
-    attributes = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
-    return "\n".join(
-        [
-            f'target triple = "{target.triple}"',
-            *lines,
-            f"define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {attributes} {{",
-            text,
-            "  ret void",
-            "}",
-        ]
-    )
+    def __init__(self, kernel: Kernel, target: Target) -> None:
+        self.kernel = kernel
+        self.target = target
+        self.operands = [storage for _, storage in kernel.inputs]
+        self.results = len(kernel.body.operations)
+        self.storages = [*self.operands, *[kernel.output] * self.results]
+        self.width = self.width_of(kernel.fast or kernel.body)
+        self.declarations: set[str] = set()
+        self.attributes = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
+        self.inputs = [f"%in{k}" for k in range(len(self.operands))]
+        self.outputs = [f"%out{k}" for k in range(self.results)]
+        pointers = ", ".join(f"ptr {name}" for name in [*self.inputs, *self.outputs, "%status"])
+        self.signature = pointers
+
+    @staticmethod
+    def width_of(body: Body) -> int:
+        """Elements that a body computes at once."""
+        return 8 if body.lanes is not None and body.lanes.element == "float64" else 16
+
+    def _body(self, body: Body, values: dict[str, str]) -> _Body:
+        """Return a writer for a body's lanes."""
+        width = self.width_of(body)
+        if body.lanes is None:
+            return _IntegerBody(width, self.kernel.output, values)
+        return _FloatingBody(width, "float" if body.lanes.element == "float32" else "double", values)
+
+    def _load_inputs(self, code: _Code, body: Body, places: list[str]) -> _Body:
+        writer = self._body(body, {})
+        writer.values = {
+            name: _load(code, place, storage, writer.element, writer.width)
+            for (name, storage), place in zip(self.kernel.inputs, places, strict=False)
+        }
+        return writer
+
+    def _take_lines(self, code: _Code, writer: _Body) -> None:
+        """Move what the writer has written so far into the function."""
+        code.lines += writer.lines[writer.taken :]
+        writer.taken = len(writer.lines)
+        self.declarations |= writer.declarations
+
+    def _store_results(self, code: _Code, writer: _Body, results: list[str], places: list[str]) -> None:
+        for result, place in zip(results, places[len(self.operands) :], strict=True):
+            _store(code, result, place, self.kernel.output, writer.element, writer.width)
+
+    def _places(self, code: _Code, index: str, steps: list[str] | None = None) -> list[str]:
+        """Return the addresses of elements number ``index`` in every operand and result."""
+        names = [*self.inputs, *self.outputs]
+        places = []
+        for k, (name, storage) in enumerate(zip(names, self.storages, strict=True)):
+            step = str(storage.size) if steps is None or k >= len(steps) else steps[k]
+            places.append(code.emit(f"getelementptr i8, ptr {name}, i64 {code.emit(f'mul i64 {index}, {step}')}"))
+        return places
+
+    def general(self) -> str:
+        """Write ``general``: one vector, whatever its elements are."""
+        code, body = _Code(), self.kernel.body
+        code.do("br label %part")
+        code.label("part")
+        code.do("%i = phi i64 [0, %0], [%next, %part]")
+        places = self._places(code, "%i")
+        writer = self._load_inputs(code, body, places)
+        results = [writer(operations) for operations in body.operations]
+        self._take_lines(code, writer)
+        self._store_results(code, writer, results, places)
+        code.do(f"%next = add i64 %i, {writer.width}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %next, {self.width}')}, label %part, label %end")
+        code.label("end")
+        pointers = ", ".join(f"ptr {name}" for name in [*self.inputs, *self.outputs])
+        return code.function(f"internal void @general({pointers}) noinline {self.attributes}")
+
+    def run(self) -> str:
+        """Write ``run``: ``count`` elements, whole vectors; operand k moves on by ``%step{k}`` bytes an element."""
+        code, kernel = _Code(), self.kernel
+        body = kernel.fast or kernel.body
+        spare = [code.emit(f"alloca <{self.width} x {kernel.output.llvm}>") for _ in self.outputs]
+        code.do("br label %pass")
+        code.label("pass")
+        code.do("%i = phi i64 [0, %0], [%next, %done]")
+        places = self._places(code, "%i", [f"%step{k}" for k in range(len(self.operands))])
+        writer = self._load_inputs(code, body, places)
+        guard = None if body.guard is None else writer(body.guard)
+        results = [writer(operations) for operations in body.operations]
+        self._take_lines(code, writer)
+        if guard is None:
+            code.do("br label %done")
+            code.label("done")
+        else:
+            reduce = f"i1 @llvm.vector.reduce.and.v{self.width}i1"
+            self.declarations.add(f"declare {reduce}({writer.mask})")
+            code.do(f"br i1 {code.emit(f'call {reduce}({writer.mask} {guard})')}, label %done, label %outside")
+            # Every element is computed by the body that its own value asks for, whatever stands beside it.
+            code.label("outside")
+            arguments = [*places[: len(self.operands)], *spare]
+            code.do(f"call void @general({', '.join(f'ptr {place}' for place in arguments)})")
+            mixed = []
+            for result, place in zip(results, spare, strict=True):
+                other = _load(code, place, kernel.output, writer.element, self.width)
+                mixed.append(code.emit(f"select {writer.mask} {guard}, {writer.vector} {result}, {writer.vector} {other}"))
+            code.do("br label %done")
+            code.label("done")
+            results = [
+                code.emit(f"phi {writer.vector} [{result}, %pass], [{other}, %outside]")
+                for result, other in zip(results, mixed, strict=True)
+            ]
+        if isinstance(writer, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
+            self.declarations |= _note_status(code, kernel, writer, writer.values["x"], results, "%status")
+        self._store_results(code, writer, results, places)
+        code.do(f"%next = add i64 %i, {self.width}")
+        code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %pass, label %end")
+        code.label("end")
+        steps = "".join(f", i64 %step{k}" for k in range(len(self.operands)))
+        return code.function(f"internal void @run({self.signature}, i64 %count{steps}) noinline {self.attributes}")
+
+    def _call_run(self, code: _Code, places: list[str], count: str, steps: list[str]) -> None:
+        arguments = [*(f"ptr {place}" for place in [*places, "%status"]), *(f"i64 {n}" for n in [count, *steps])]
+        code.do(f"call void @run({', '.join(arguments)})")
+
+    def loop(self) -> str:
+        """Write ``loop``, which NumPy calls."""
+        code, width, inputs = _Code(), self.width, len(self.operands)
+        buffers = [code.emit(f"alloca [{_BLOCK} x {storage.llvm}], align 64") for storage in self.storages]
+        flags = _save_flags(code, self.target)
+        code.do("%status = alloca i32, align 4")
+        code.do("store i32 0, ptr %status")
+        count = code.emit("load i64, ptr %dims")
+        steps, fits = [], []
+        for k, (name, storage) in enumerate(zip([*self.inputs, *self.outputs], self.storages, strict=True)):
+            code.do(f"{name} = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %args, i64 {k}')}")
+            steps.append(code.emit(f"load i64, ptr {code.emit(f'getelementptr i64, ptr %steps, i64 {k}')}"))
+            fits.append(code.emit(f"icmp eq i64 {steps[k]}, {storage.size}"))
+        last = code.emit(f"sub i64 {count}, 1")
+        code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
+        # An operand that does not move is spread over a vector once.
+        code.label("spread")
+        starts, paces = [], []
+        for k, storage in enumerate(self.operands):
+            constant = code.emit(f"icmp eq i64 {steps[k]}, 0")
+            item = code.emit(f"load {storage.llvm}, ptr {self.inputs[k]}, align 1")
+            vector = f"<{width} x {storage.llvm}>"
+            spread = code.emit(f"insertelement {vector} poison, {storage.llvm} {item}, i32 0")
+            spread = code.emit(f"shufflevector {vector} {spread}, {vector} poison, <{width} x i32> zeroinitializer")
+            code.do(f"store {vector} {spread}, ptr {buffers[k]}, align {storage.size}")
+            starts.append(code.emit(f"select i1 {constant}, ptr {buffers[k]}, ptr {self.inputs[k]}"))
+            paces.append(code.emit(f"select i1 {constant}, i64 0, i64 {storage.size}"))
+            fits[k] = code.emit(f"or i1 {fits[k]}, {constant}")
+        direct = fits[0]
+        for fit in fits[1:]:
+            direct = code.emit(f"and i1 {direct}, {fit}")
+        whole = code.emit(f"select i1 {direct}, i64 {code.emit(f'and i64 {count}, {-width}')}, i64 0")
+        code.do(f"br i1 {code.emit(f'icmp sgt i64 {whole}, 0')}, label %direct, label %rest")
+        code.label("direct")
+        self._call_run(code, [*starts, *self.outputs], whole, paces)
+        code.do("br label %rest")
+        code.label("rest")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 {whole}, {count}')}, label %block, label %end")
+        # Blocks: gathered, the last one filled up with its last element, computed, scattered.
+        code.label("block")
+        code.do(f"%start = phi i64 [{whole}, %rest], [%after, %scattered]")
+        left = code.emit(f"sub i64 {count}, %start")
+        small = code.emit(f"icmp slt i64 {left}, {_BLOCK}")
+        size = code.emit(f"select i1 {small}, i64 {left}, i64 {_BLOCK}")
+        full = code.emit(f"and i64 {code.emit(f'add i64 {size}, {width - 1}')}, {-width}")
+        code.do("br label %gather")
+        code.label("gather")
+        code.do("%j = phi i64 [0, %block], [%j1, %gather]")
+        position = code.emit("add i64 %start, %j")
+        inside = code.emit(f"icmp slt i64 {position}, {last}")
+        position = code.emit(f"select i1 {inside}, i64 {position}, i64 {last}")
+        for k, storage in enumerate(self.operands):
+            source = code.emit(f"getelementptr i8, ptr {self.inputs[k]}, i64 {code.emit(f'mul i64 {position}, {steps[k]}')}")
+            item = code.emit(f"load {storage.llvm}, ptr {source}, align 1")
+            code.do(f"store {storage.llvm} {item}, ptr {code.emit(f'getelementptr {storage.llvm}, ptr {buffers[k]}, i64 %j')}")
+        code.do("%j1 = add i64 %j, 1")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %j1, {full}')}, label %gather, label %gathered")
+        code.label("gathered")
+        self._call_run(code, buffers, full, [str(storage.size) for storage in self.operands])
+        code.do("br label %scatter")
+        code.label("scatter")
+        code.do("%k = phi i64 [0, %gathered], [%k1, %scatter]")
+        position = code.emit("add i64 %start, %k")
+        for k in range(inputs, len(self.storages)):
+            storage = self.storages[k]
+            item = code.emit(f"load {storage.llvm}, ptr {code.emit(f'getelementptr {storage.llvm}, ptr {buffers[k]}, i64 %k')}")
+            offset = code.emit(f"mul i64 {position}, {steps[k]}")
+            to = code.emit(f"getelementptr i8, ptr {self.outputs[k - inputs]}, i64 {offset}")
+            code.do(f"store {storage.llvm} {item}, ptr {to}, align 1")
+        code.do("%k1 = add i64 %k, 1")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %k1, {size}')}, label %scatter, label %scattered")
+        code.label("scattered")
+        code.do(f"%after = add i64 %start, {size}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %block, label %end")
+        code.label("end")
+        # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
+        self.declarations |= _restore_flags(code, self.target, flags)
+        if self.kernel.may_overflow:
+            _raise_status(code, "%status", 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
+        if self.kernel.may_be_invalid:
+            _raise_status(code, "%status", 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
+        return code.function(f"void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {self.attributes}")
 
 
 # --- floating-point status ------------------------------------------------------------------------------------------------
@@ -499,32 +638,32 @@ def _restore_flags(code: _Code, target: Target, flags: str) -> set[str]:
     return set()
 
 
-def _note_status(code: _Code, kernel: Kernel, body: _FloatingBody, x: str, result: str, status: str) -> set[str]:
+def _note_status(code: _Code, kernel: Kernel, body: _FloatingBody, x: str, results: list[str], status: str) -> set[str]:
     """Set bits in ``status`` where a finite x overflows, or one that is not NaN gives NaN."""
     threshold = overflow_threshold(kernel.output.name)
     if body.element == "float" and kernel.output.name == "float32":
         threshold = math.inf  # in lanes of the same type the result has overflowed already
-    noted = _FloatingBody(body.width, body.element, {})
-    noted.lines = ["" for _ in body.lines]  # fresh names go on counting from the body's
-    infinity = noted.splat("0x7FF0000000000000")
-    limit = infinity if threshold == math.inf else noted.constant(Fraction(threshold))
+    infinity = body.splat("0x7FF0000000000000")
+    limit = infinity if threshold == math.inf else body.constant(Fraction(threshold))
     bits: list[tuple[int, str]] = []
-    if kernel.may_overflow:
-        finite = noted.emit(f"fcmp olt {noted.vector} {noted.emit_absolute(x)}, {infinity}")
-        over = noted.emit(f"fcmp oge {noted.vector} {noted.emit_absolute(result)}, {limit}")
-        bits.append((1, noted.emit(f"and {noted.mask} {finite}, {over}")))
-    if kernel.may_be_invalid:
-        number = noted.emit(f"fcmp ord {noted.vector} {x}, {x}")
-        lost = noted.emit(f"fcmp uno {noted.vector} {result}, {result}")
-        bits.append((2, noted.emit(f"and {noted.mask} {number}, {lost}")))
-    code.lines += [line for line in noted.lines if line]
-    reduce = f"i1 @llvm.vector.reduce.or.v{noted.width}i1"
+    for result in results:
+        if kernel.may_overflow:
+            finite = body.emit(f"fcmp olt {body.vector} {body.emit_absolute(x)}, {infinity}")
+            over = body.emit(f"fcmp oge {body.vector} {body.emit_absolute(result)}, {limit}")
+            bits.append((1, body.emit(f"and {body.mask} {finite}, {over}")))
+        if kernel.may_be_invalid:
+            number = body.emit(f"fcmp ord {body.vector} {x}, {x}")
+            lost = body.emit(f"fcmp uno {body.vector} {result}, {result}")
+            bits.append((2, body.emit(f"and {body.mask} {number}, {lost}")))
+    code.lines += body.lines[body.taken :]
+    body.taken = len(body.lines)
+    reduce = f"i1 @llvm.vector.reduce.or.v{body.width}i1"
     for bit, mask in bits:
-        seen = code.emit(f"call {reduce}({noted.mask} {mask})")
+        seen = code.emit(f"call {reduce}({body.mask} {mask})")
         value = code.emit(f"select i1 {seen}, i32 {bit}, i32 0")
         before = code.emit(f"load i32, ptr {status}")
         code.do(f"store i32 {code.emit(f'or i32 {before}, {value}')}, ptr {status}")
-    return noted.declarations | {f"declare {reduce}({noted.mask})"}
+    return body.declarations | {f"declare {reduce}({body.mask})"}
 
 
 def _raise_status(code: _Code, status: str, bit: int, operation: str, a: str, b: str) -> None:
@@ -548,22 +687,6 @@ def _split_declarations(block: str) -> list[str]:
     first = next((i for i, line in enumerate(lines) if line.startswith("define")), len(lines))
     rest = "\n".join(lines[first:])
     return [*lines[:first], rest] if rest else lines
-
-
-def _copy_lanes(code: _Code, storage: Storage, width: int, base: str, step: str, buffer: str, last: str) -> None:
-    """Gather a vector's elements into a buffer; beyond the end the last element again."""
-    at = "%i" if step != "0" else "0"
-    for lane in range(width):
-        if step == "0":
-            source = base
-        else:
-            position = code.emit(f"add i64 {at}, {lane}")
-            inside = code.emit(f"icmp slt i64 {position}, {last}")
-            position = code.emit(f"select i1 {inside}, i64 {position}, i64 {last}")
-            source = code.emit(f"getelementptr i8, ptr {base}, i64 {code.emit(f'mul i64 {position}, {step}')}")
-        item = code.emit(f"load {storage.llvm}, ptr {source}, align 1")
-        slot = code.emit(f"getelementptr {storage.llvm}, ptr {buffer}, i64 {lane}")
-        code.do(f"store {storage.llvm} {item}, ptr {slot}")
 
 
 class Compiler:

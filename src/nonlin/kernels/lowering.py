@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,8 +25,8 @@ from nonlin.formula.expression import (
 from nonlin.formula.primitives import Primitive
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import CONSTANTS
-from nonlin.kernels.machine import copy_sign, fma, is_application, larger, smaller
-from nonlin.kernels.mathematics import FUNCTIONS
+from nonlin.kernels.machine import ROUNDERS, copy_sign, fma, is_application, is_constant, larger, smaller
+from nonlin.kernels.mathematics import FUNCTIONS, scaled_normal_cdf
 from nonlin.kernels.number import Lanes, Number, where
 
 _Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
@@ -120,6 +120,10 @@ class _Lowering(Spelling[_Spelled]):
             base, power = node.arguments[1].arguments
             product = _integer_power(self._number(base), int(power.value), arguments[0])
             return self._zero_wins(product, arguments, node)
+        if primitive is p.multiply and self.lanes.moderate:
+            for one, other in (node.arguments, node.arguments[::-1]):
+                if is_application(other, "normal_cdf") and other.arguments[0] is one:
+                    return scaled_normal_cdf(self._number(one))
         if primitive is p.multiply:
             return self._zero_wins(arguments[0] * arguments[1], arguments, node)
         if primitive is p.maximum or primitive is p.minimum:
@@ -134,6 +138,8 @@ class _Lowering(Spelling[_Spelled]):
 
     def _zero_wins(self, product: Number, factors: tuple[Number, Number], node: Application) -> Number:
         """A parameter of 0 makes a product 0 whatever x is, as the limit at infinity has it."""
+        if self.lanes.moderate:
+            return product
         for factor, other, of in zip(node.arguments, node.arguments[::-1], factors, strict=True):
             if symbols(factor) and "x" not in symbols(factor) and "x" in symbols(other):
                 self.zero_has_won = True
@@ -182,15 +188,18 @@ class _Interpreter(Spelling[Any]):
         self.type = np.dtype(element).type
         self.values = values
         with_type = self.type
+        longer = np.float64 if element == "float32" else np.longdouble
         self.table = {
             "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
             "negative": np.negative, "absolute": np.abs, "sqrt": np.sqrt, "rint": np.rint,
             "less": np.less, "less_equal": np.less_equal, "greater": np.greater, "greater_equal": np.greater_equal,
             "logical_and": np.logical_and, "logical_or": np.logical_or, "where": np.where,
             "copy_sign": np.copysign,
-            # Of float32 numbers the product is exact in float64: only its sum is rounded, twice.
-            "fma": lambda a, b, c: (np.multiply(a, b, dtype=np.float64) + c).astype(with_type),
+            # Of float32 numbers the product is exact in float64: only its sum is rounded, twice. Of float64 numbers it is
+            # nearly exact where there is a longer type.
+            "fma": lambda a, b, c: (np.multiply(a, b, dtype=longer) + c).astype(with_type),
             "scale": self._scale,
+            "power_of_two": self._power_of_two,
             "exponent": lambda a: with_type(0) * a + np.frexp(a)[1] - 1,
             "significand": lambda a: np.frexp(a)[0] * with_type(2),
             "library_sin": lambda a, b, c: np.where(np.abs(a) > c, np.sin(a), b),
@@ -199,10 +208,16 @@ class _Interpreter(Spelling[Any]):
 
     def _scale(self, a: Any, n: Any) -> Any:
         lowest, highest = (-252, 254) if self.type is np.float32 else (-2044, 2046)
+        if self.type is np.longdouble:
+            n = n.astype(np.float64)
         held = np.nan_to_num(np.clip(n, lowest, highest)).astype(int)
         half = held // 2
         scaled = a * np.ldexp(self.type(1), half) * np.ldexp(self.type(1), held - half)
         return np.where(n < lowest, self.type(0), scaled)
+
+    def _power_of_two(self, shifted: Any) -> Any:
+        n = shifted - self.type(ROUNDERS["float32" if self.type is np.float32 else "float64"])
+        return np.ldexp(self.type(1), np.nan_to_num(n, posinf=0, neginf=0).astype(int))
 
     def symbol(self, name: str) -> Any:
         return self.values[name]
@@ -212,7 +227,7 @@ class _Interpreter(Spelling[Any]):
 
 
 def interpret(operations: Expression, element: str, values: Mapping[str, Any]) -> Any:
-    """Run machine operations in NumPy, one by one; in float64 an ``fma`` rounds its product and its sum."""
+    """Run machine operations in NumPy, one by one."""
     dtype = np.dtype(element)
     with np.errstate(all="ignore"):
         return _Interpreter(element, {name: np.asarray(value, dtype) for name, value in values.items()})(operations)
@@ -236,6 +251,8 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
     operations = number.rounded()
     if not lanes.compensated:
         operations = _contract(operations)
+    if lanes.moderate:
+        return operations
     if "x" not in symbols(operations):
         return _keep_nan(operations)
     operations = _mend_special_values(operations, lanes, parameters)
@@ -243,29 +260,68 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
 
 
 def _contract(operations: Expression) -> Expression:
-    """Fuse each sum with a product that nothing else needs.
+    """Fuse each sum with a product, and each product with a reciprocal, that nothing else needs.
 
     Not for compensated arithmetic: what it computes depends on every rounding.
     """
     uses = Counter(argument for node in postorder(operations) for argument in node.arguments)
     fused: dict[Expression, Expression] = {}
+
+    def product(node: Expression) -> tuple[Expression, Expression] | None:
+        """Return the factors of a product, or of a negated one."""
+        if uses[node] != 1:
+            return None
+        if is_application(node, "negative") and is_application(node.arguments[0], "multiply") and uses[node.arguments[0]] == 1:
+            a, b = node.arguments[0].arguments
+            return -fused[a], fused[b]
+        return (fused[node.arguments[0]], fused[node.arguments[1]]) if is_application(node, "multiply") else None
+
     for node in postorder(operations):
-        arguments = tuple(fused[a] for a in node.arguments)
         fused[node] = node
         if not isinstance(node, Application):
             continue
-        a, b = node.arguments if len(node.arguments) == 2 else (node, node)
-        if node.primitive is p.add and is_application(a, "multiply") and uses[a] == 1:
-            fused[node] = fma(fused[a.arguments[0]], fused[a.arguments[1]], arguments[1])
-        elif node.primitive is p.add and is_application(b, "multiply") and uses[b] == 1:
-            fused[node] = fma(fused[b.arguments[0]], fused[b.arguments[1]], arguments[0])
-        elif node.primitive is p.subtract and is_application(a, "multiply") and uses[a] == 1:
-            fused[node] = fma(fused[a.arguments[0]], fused[a.arguments[1]], -arguments[1])
-        elif node.primitive is p.subtract and is_application(b, "multiply") and uses[b] == 1:
-            fused[node] = fma(-fused[b.arguments[0]], fused[b.arguments[1]], arguments[0])
-        elif arguments != node.arguments:
+        arguments = tuple(fused[a] for a in node.arguments)
+        if node.primitive in (p.add, p.subtract):
+            (a, b), minus = node.arguments, node.primitive is p.subtract
+            if factors := product(a):
+                fused[node] = fma(*factors, -arguments[1] if minus else arguments[1])
+                continue
+            if factors := product(b):
+                fused[node] = fma(-factors[0] if minus else factors[0], factors[1], arguments[0])
+                continue
+        if node.primitive is p.multiply:
+            for one, other in (node.arguments, node.arguments[::-1]):
+                if is_application(one, "divide") and uses[one] == 1 and is_constant(one.arguments[0], 1):
+                    fused[node] = fused[other] / fused[one.arguments[1]]
+                    break
+            else:
+                fused[node] = node.primitive(*arguments)
+            continue
+        if arguments != node.arguments:
             fused[node] = node.primitive(*arguments)
     return fused[operations]
+
+
+def guard_of(operations: Expression, limit: int) -> Expression | None:
+    """Return the condition under which operations in moderate arithmetic mean what they say; None if they always do.
+
+    Every argument of an exponential is at most ``limit`` in size, and so is, if it is none of them, x itself at most 2**60.
+    """
+    exponents = [node.arguments[0].arguments[0] for node in postorder(operations) if is_application(node, "power_of_two")]
+    if not exponents:
+        return None
+    sizes = dict.fromkeys(_size(argument) for argument in exponents)
+    x = _size(Symbol("x"))
+    conditions = [size <= Constant(limit) for size in sizes]
+    if x not in sizes:
+        conditions.append(x <= Constant(2**60))
+    return reduce(p.logical_and, conditions)
+
+
+def _size(node: Expression) -> Expression:
+    while is_application(node, "negative") or is_application(node, "absolute"):
+        (node,) = node.arguments
+    return p.absolute(node)
 
 
 def _keep_nan(operations: Expression) -> Expression:

@@ -44,6 +44,14 @@ scale = _machine(
     Zero when n is far below the exponent range, *whatever a is*: n then comes from an exponential, which outweighs even an
     infinite a (x*exp(x) at -inf).""",
 )
+#: 1.5 * 2**23 and 1.5 * 2**52: added to a number they leave it rounded to a whole one, in the low bits of the sum.
+ROUNDERS = {"float32": Fraction(3 * 2**22), "float64": Fraction(3 * 2**51)}
+power_of_two = _machine(
+    "power_of_two",
+    1,
+    lambda mp, a: mp.mpf(2) ** int(a - ROUNDERS["float64"]),
+    doc="2**n, a normal number, from n + ROUNDERS[...].",
+)
 copy_sign = _machine("copy_sign", 2, lambda mp, a, b: -abs(a) if b < 0 else abs(a), doc="|a| with the sign of b.")
 exponent = _machine(
     "exponent", 1, lambda mp, a: mp.mpf(mp.frexp(a)[1] - 1), doc="The whole n with 1 <= |a|/2**n < 2, for a normal a > 0."

@@ -14,12 +14,15 @@ from nonlin.formula.expression import Constant, Expression
 from nonlin.formula.primitives import absolute as absolute_node, where as where_node
 from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS
 from nonlin.kernels.machine import (
+    ROUNDERS,
     exponent,
     fma,
+    is_application,
     larger,
     library_cos,
     library_sin,
     polynomial,
+    power_of_two,
     rint,
     scale,
     significand,
@@ -79,7 +82,54 @@ def _two_parts_of_log2(lanes: Lanes) -> tuple[Fraction, Fraction]:
     return first, lanes.round(log2 - first)
 
 
+class _Exponential:
+    """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once."""
+
+    def __init__(self, x: Number) -> None:
+        lanes = x.lanes
+        rounder = Constant(ROUNDERS[lanes.element])
+        shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
+        n = shifted - rounder
+        first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
+        near = fma(n, -first, x.high)
+        r = fma(n, -second, near)
+
+        if not lanes.compensated and x.low is not None:
+            r = r + x.low
+        tail = r * r * _fit("exp", lanes, r)
+        p = r + tail
+
+        def rest() -> Expression:
+            # What the last sum, the reduction and the argument left over.
+            low = (near - r) - n * second
+            return fma(1 + p, low if x.low is None else low + x.low, tail - (p - r))
+
+        self.power = Number(lanes, power_of_two(shifted))
+        self.p = Number(lanes, p, rest if lanes.compensated else None)
+
+    def plus(self, constant: int) -> Number:
+        """exp(x) + constant."""
+        return (self.power + constant) + self.power * self.p
+
+    def times(self, factor: Number) -> Number:
+        """exp(x)*factor."""
+        more = self.p * factor
+        if not factor.lanes.compensated and factor.known_low is not None:
+            more = more + Number(factor.lanes, factor.known_low)
+        return self.power * (factor + more)
+
+
+def _opposite(x: Number) -> Number | None:
+    """-x if x is written as a negative."""
+    return -x if is_application(x.high, "negative") else None
+
+
 def exp(x: Number) -> Number:
+    if x.lanes.moderate:
+        exponential = _Exponential(x)
+        result = exponential.plus(0)
+        result.times = exponential.times
+        return result
     reduced = _Reduced(x)
     r = reduced.r
     # exp(r) = 1 + r + r^2 q(r), summed from the small end; in single precision the rest joins r at once.
@@ -101,6 +151,8 @@ def exp(x: Number) -> Number:
 
 
 def expm1(x: Number) -> Number:
+    if x.lanes.moderate:
+        return _Exponential(x).plus(-1)
     lanes = x.lanes
     reduced = _Reduced(x)
     r = Number(lanes, reduced.r, reduced.low)
@@ -124,6 +176,12 @@ def exp_residual(x: Number) -> Number:
 
 
 def sigmoid(x: Number) -> Number:
+    if x.lanes.moderate:
+        # sigmoid(-y) beside sigmoid(y), as in many a derivative, shares its exponential and its division.
+        y = _opposite(x)
+        e = _Exponential(-x if y is None else x)
+        inverse = 1 / e.plus(1)
+        return inverse if y is None else e.plus(0) * inverse
     q = exp(-abs(x))
     return where(x < 0, q, 1) / (1 + q)
 
@@ -138,11 +196,17 @@ def _log1p_over(q: Number) -> Number:
 
 def softplus(x: Number) -> Number:
     q = exp(-abs(x))
+    if x.lanes.moderate:
+        return where(x > 0, x, 0) + (q + (q * q) * Number(x.lanes, _fit("log1p", x.lanes, q.high)))
     tail = q * _log1p_over(q)
     return where(x > 0, x + tail, tail)
 
 
 def tanh(x: Number) -> Number:
+    if x.lanes.moderate:
+        square = x.high * x.high
+        small = x - Number(x.lanes, x.high * square * _fit("tanh", x.lanes, square))
+        return where(abs(x) <= Fraction(11, 20), small, with_sign(1 - 2 / _Exponential(abs(x) * 2).plus(1), x))
     e = expm1(-2 * abs(x))
     result = with_sign(-e / (2 + e), x)
     if x.exponent is None:
@@ -157,13 +221,34 @@ def sech(x: Number) -> Number:
 
 
 def tanh_softplus(x: Number) -> Number:
+    if x.lanes.moderate:
+        return _moderate_tanh_softplus(x)
     # n/(n + 2) with n = e(e + 2), e = exp(x); above zero divided through by e^2.
     q = exp(-abs(x))
     top = where(x > 0, 1 + 2 * q, q * (2 + q))
     return top / _mish_divisor(x, q)
 
 
+def _moderate_tanh_softplus(x: Number) -> Number:
+    exponential = _Exponential(x)
+    e = exponential.plus(0)
+    top = e * e + 2 * e
+    bottom = top + 2
+    if x.lanes.compensated:
+        return top / bottom
+    # What e, the sums and the quotient round away, for a few operations more.
+    lost = (exponential.power - e) + exponential.power * exponential.p
+    top_lost = (2 * e - top) + e * e + lost * (2 + 2 * e)
+    inverse = 1 / bottom
+    quotient = top * inverse
+    remainder = (top - quotient * bottom) + top_lost - quotient * ((2 - bottom) + top + top_lost)
+    return quotient + remainder * inverse
+
+
 def sech_softplus(x: Number) -> Number:
+    if x.lanes.moderate:
+        e = exp(x)
+        return 2 * (1 + e) / (2 + e * (2 + e))
     q = exp(-abs(x))
     return where(x > 0, 2 * q * (1 + q), 2 * (1 + q)) / _mish_divisor(x, q)
 
@@ -271,7 +356,49 @@ def _normal_tail(a: Number) -> Number:
     return exp(-(a * a) * _HALF) * (inverse * _leading_fit("normal_tail", lanes, t))
 
 
+_CENTRE = Fraction(3, 4)
+_NEAR_CENTRE = 2
+
+
+class _ModerateNormal:
+    """What the distribution's functions share: ``exp(-x^2/2)``, and the place in the tail."""
+
+    def __init__(self, x: Number) -> None:
+        self.x, self.lanes = x, x.lanes
+        self.square = x * x
+        self.density = _Exponential(self.square * -_HALF)
+        self.inverse = 1 / (abs(x) + _NEAR_CENTRE)
+        self.t = ((abs(x) - _NEAR_CENTRE) * self.inverse).rounded()
+        self.is_centre = abs(x) <= _CENTRE
+
+    def centre(self) -> Number:
+        """P(Z < x) - 1/2, over x."""
+        return Number(self.lanes, _fit("normal_centre", self.lanes, self.square.high))
+
+    def fit(self, name: str) -> Number:
+        """A polynomial of t with what its last sum rounds away, for which the constant term must be the larger one."""
+        first, *others = COEFFICIENTS[name][self.lanes.goal]
+        if self.lanes.compensated:
+            return _leading_fit(name, self.lanes, self.t)
+        constant, slope = Constant(self.lanes.round(Fraction(first))), polynomial(self.t, tuple(others))
+        total = fma(self.t, slope, constant)
+        return Number(self.lanes, total, fma(self.t, slope, constant - total))
+
+
+def scaled_normal_cdf(x: Number) -> Number:
+    """x*normal_cdf(x)."""
+    if not x.lanes.moderate:
+        return x * normal_cdf(x)
+    at = _ModerateNormal(x)
+    tail = at.density.times(at.fit("gelu_tail"))
+    return where(at.is_centre, x * _HALF + at.square * at.centre(), where(x > 0, x, 0) - tail)
+
+
 def normal_cdf(x: Number) -> Number:
+    if x.lanes.moderate:
+        at = _ModerateNormal(x)
+        tail = at.density.times(at.inverse * at.fit("mills"))
+        return where(at.is_centre, _HALF + x * at.centre(), where(x < 0, tail, 1 - tail))
     tail = _normal_tail(abs(x))
     return where(x < 0, tail, 1 - tail)
 

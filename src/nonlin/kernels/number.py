@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from nonlin.formula.expression import Constant, Expression
 from nonlin.formula.primitives import absolute as absolute_node, sqrt as sqrt_node, where as where_node
-from nonlin.kernels.machine import copy_sign, fma, larger, rint, scale, smaller
+from nonlin.kernels.machine import copy_sign, fma, is_application, larger, rint, scale, smaller
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,18 @@ class Lanes:
     """Bits that approximations must be right to: selects the polynomials."""
     compensated: bool
     """Whether every operation keeps what its rounding left over."""
+    moderate: bool = False
+    """Whether a guard keeps everything far from the ends of the exponent range: no infinity, no NaN, no underflow."""
 
     def round(self, value: Fraction) -> Fraction:
         """Round an exact number to a lane's type."""
         # float(Fraction) rounds correctly to double; going on to single can round twice, harmless for a constant
         # whose rest is kept in low.
         return Fraction(float(np.float32(float(value)))) if self.element == "float32" else Fraction(float(value))
+
+    def for_moderate(self) -> Lanes:
+        """The same arithmetic behind a guard."""
+        return replace(self, moderate=True)
 
     @property
     def largest(self) -> Fraction:
@@ -52,6 +58,7 @@ COMPENSATED = Lanes("compensated", "float32", 24, compensated=True)
 #: float32 results in float64 lanes: approximations good to 2**-40 are correctly rounded but for a few inputs in billions.
 EXACT = Lanes("exact", "float64", 40, compensated=False)
 DOUBLE = Lanes("double", "float64", 53, compensated=True)
+PLAIN_DOUBLE = Lanes("plain double", "float64", 53, compensated=False)
 
 Rest: TypeAlias = Callable[[], Expression | None]
 Operand: TypeAlias = "Number | int | float | Fraction"
@@ -66,7 +73,7 @@ def _nothing() -> None:
 class Number:
     """``(high + low) * 2**exponent``, where ``low`` and ``exponent`` may be absent."""
 
-    __slots__ = ("_low", "_rest", "exponent", "high", "lanes")
+    __slots__ = ("_low", "_rest", "exponent", "high", "lanes", "times")
 
     def __init__(
         self, lanes: Lanes, high: Expression, rest: Rest | Expression | None = None, exponent: Expression | None = None
@@ -76,6 +83,8 @@ class Number:
         self.exponent = exponent if exponent is not _ZERO else None
         self._rest = rest
         self._low: Expression | None = None
+        #: How to multiply by this number with fewer roundings than by its rounded value, if there is a way.
+        self.times: Callable[[Number], Number] | None = None
 
     @classmethod
     def constant(cls, lanes: Lanes, value: Fraction | int | float) -> Number:
@@ -94,6 +103,11 @@ class Number:
             self._low, self._rest = self._rest, None
         return None if self._low is _ZERO else self._low
 
+    @property
+    def known_low(self) -> Expression | None:
+        """What ``high`` leaves over if it need not be worked out."""
+        return self._rest if isinstance(self._rest, Expression) else self._low
+
     # --- leaving the representation ------------------------------------------------------------------------------
 
     def rounded(self) -> Expression:
@@ -102,7 +116,7 @@ class Number:
         if self.lanes.compensated and self.low is not None:
             total = high + self.low
             # Where something on the way was infinite the rest is NaN.
-            high = where_node(absolute_node(total) >= 0, total, high)
+            high = total if self.lanes.moderate else where_node(absolute_node(total) >= 0, total, high)
         return high if self.exponent is None else scale(high, self.exponent)
 
     def applied(self) -> Number:
@@ -147,6 +161,12 @@ class Number:
 
     def __mul__(self, other: Operand) -> Number:
         a, b = self, self._number(other)
+        if self.lanes.moderate and _is_negative(a.high) != _is_negative(b.high):
+            # A sign stands outside, so that what differs only in sign is computed once.
+            return -(-a * b) if _is_negative(a.high) else -(a * -b)
+        for factor, other_factor in ((a, b), (b, a)):
+            if factor.times is not None:
+                return factor.times(other_factor)
         high = a.high * b.high
 
         def rest() -> Expression | None:
@@ -223,6 +243,11 @@ def _or_zero(node: Expression | None) -> Expression:
 
 def _add_exponents(a: Expression | None, b: Expression | None) -> Expression | None:
     return b if a is None else a if b is None else a + b
+
+
+def _is_negative(node: Expression) -> bool:
+    """Whether a minus sign stands in front."""
+    return node.value < 0 if isinstance(node, Constant) else is_application(node, "negative")
 
 
 def _power_of_two(node: Expression) -> bool:

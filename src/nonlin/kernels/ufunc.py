@@ -18,10 +18,10 @@ import numpy as np
 
 from nonlin.formula import primitives as p
 from nonlin.formula.expression import Application, Constant, Expression, postorder
-from nonlin.kernels.choice import choose_exact_lanes, choose_lanes
-from nonlin.kernels.llvm import STORAGES, Compiler, Kernel, overflow_threshold
-from nonlin.kernels.lowering import interpret, lower
-from nonlin.kernels.number import DOUBLE, Lanes
+from nonlin.kernels.choice import choose
+from nonlin.kernels.llvm import STORAGES, Body, Compiler, Kernel, overflow_threshold
+from nonlin.kernels.lowering import guard_of, interpret, lower
+from nonlin.kernels.number import Lanes
 
 _INTEGERS = "bhilq"
 _UNSIGNED = "BHILQ"
@@ -41,6 +41,8 @@ class Function:
     """Symbols in the order of the ufunc's operands."""
     typical: Mapping[str, float]
     """A usual value for each operand but x."""
+    parameters: tuple[str, ...] = ()
+    """Which of the operands are parameters, whose values shape the function."""
     exact: bool = False
     """Whether float32 results are computed in float64 lanes."""
     keeps_integers: bool = False
@@ -109,18 +111,6 @@ def _storage(character: str) -> str:
     return "bfloat16" if character == "bfloat16" else np.dtype(character).name
 
 
-def lanes_for(function: Function, output: str) -> Lanes | None:
-    """Choose the arithmetic for a loop by its result's dtype; None stands for integers."""
-    if output == "float64":
-        return DOUBLE
-    if STORAGES[output].is_integer:
-        return None
-    names, values = tuple(function.typical), tuple(function.typical.values())
-    if function.exact:
-        return choose_exact_lanes(function.formula, names, values)
-    return choose_lanes(function.formula, names, values, for_half=output != "float32")
-
-
 def _status(operations: Expression, lanes: Lanes, output: str, typical: Mapping[str, float]) -> tuple[bool, bool]:
     """Return whether a finite x can overflow the output's dtype, and whether an infinite one can have no limit."""
     largest = overflow_threshold(output)
@@ -136,13 +126,19 @@ def _status(operations: Expression, lanes: Lanes, output: str, typical: Mapping[
 def make_kernel(function: Function, types: Sequence[str]) -> Kernel:
     """Describe the loop of a ufunc for the given dtype names of its operands and result."""
     storages = [STORAGES[t] for t in types]
-    lanes = lanes_for(function, storages[-1].name)
-    inputs = tuple(zip(function.operands, storages[:-1], strict=True))
-    if lanes is None:
-        return Kernel(function.formula, None, inputs, storages[-1])
-    operations = lower(function.formula, lanes, function.typical)
-    status = _status(operations, lanes, storages[-1].name, function.typical)
-    return Kernel(operations, lanes, inputs, storages[-1], *status)
+    inputs, output = tuple(zip(function.operands, storages[:-1], strict=True)), storages[-1]
+    if output.is_integer:
+        return Kernel(Body((function.formula,), None), inputs, output)
+    typical = function.typical
+    shaped = bool(function.parameters)
+    choice = choose(function.formula, tuple(typical), tuple(typical.values()), output.name, exact=function.exact, shaped=shaped)
+    operations = lower(function.formula, choice.lanes, typical)
+    status = _status(operations, choice.lanes, output.name, typical)
+    fast = None
+    if choice.fast is not None:
+        moderate = lower(function.formula, choice.fast, typical)
+        fast = Body((moderate,), choice.fast, guard_of(moderate, choice.limit))
+    return Kernel(Body((operations,), choice.lanes), inputs, output, fast, *status)
 
 
 @cache

@@ -11,6 +11,10 @@ from nonlin.activation import Activation
 from nonlin.axis import check_axis
 from nonlin.gated import Gate
 from nonlin.torch import elementwise
+from nonlin.torch.axis import (
+    evaluate_along_axis as evaluate_along_axis,
+    product_along_axis as product_along_axis,
+)
 
 
 def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Tensor:

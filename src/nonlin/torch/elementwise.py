@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextvars
+import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.autograd.function import once_differentiable
 
 from nonlin.activation import Activation, instances
 from nonlin.formula.calculus import canonical, differentiate
@@ -17,6 +20,7 @@ from nonlin.formula.expression import Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import absolute, multiply, where
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
+from nonlin.torch.memory import INPUT, Layout, Memory, Plan, plan as plan_for
 from nonlin.torch.spelling import Program
 
 _COMPUTES_IN = {
@@ -31,6 +35,17 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 _transforms_are_active = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
 _tracing = torch._C._get_tracing_state
+
+
+class _Quiet(threading.local):
+    """Each thread's context in which NumPy says nothing about overflow, as torch never does."""
+
+    def __init__(self) -> None:
+        self.context = contextvars.copy_context()
+        self.context.run(np.seterr, all="ignore")
+
+
+_contexts = _Quiet()
 
 
 class Operation:
@@ -65,18 +80,35 @@ class Operation:
         self.depends_on = frozenset(symbols(self.slope))
         self._ufuncs: dict[str, np.ufunc] = {}
         self._pulled: dict[int, Operation] = {}
+        self._plans: dict[tuple[Any, ...], Plan] = {}
 
     # --- calling ------------------------------------------------------------------------------------------------------------
 
-    def __call__(self, *operands: Any) -> Tensor:
-        if torch.compiler.is_compiling():
-            return traced(self.entry, self.key, operands)
+    def __call__(self, *operands: Any, memory: Memory = "exact") -> Tensor:
         if _transforms_are_active():
             applied: Tensor = Elementwise.apply(self, *operands)  # type: ignore[no-untyped-call]
             return applied
         if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any(map(_requires_grad, operands))):
+            plan = self._plan(operands, memory)
+            if plan.kind != "input":
+                return _apply_economical(self, plan, *operands)  # type: ignore[no-any-return]
             return _apply(self, *operands)  # type: ignore[no-any-return]
         return self.compute(operands)
+
+    def _plan(self, operands: Sequence[Any], memory: Memory) -> Plan:
+        """Return what to keep for backward, where something less than the operands is known to do."""
+        x, *others = operands
+        if self.wrt or self.gradients or len(self.entry.operands) > 1 or forward_ad._current_level >= 0:
+            return INPUT
+        if type(x) not in _PLAIN or x.dtype not in _COMPUTES_IN or _modes() or _tracing() is not None:
+            return INPUT
+        if others and any(isinstance(o, Tensor) for o in others):
+            return INPUT
+        key = (memory, x.dtype, *others)
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plans[key] = plan_for(self.entry, tuple(map(float, others)), x.dtype, memory)
+        return found
 
     def compute(self, operands: Sequence[Any]) -> Tensor:
         """Compute without recording anything for autograd."""
@@ -95,14 +127,23 @@ class Operation:
                 return self._with_one_dtype(operands)
         if dtype not in _HAS_LOOP:
             return self._with_one_dtype(operands)
+        arrays = []
         try:
-            arrays = [(o.detach().numpy() if o.requires_grad else o.numpy()) if isinstance(o, Tensor) else o for o in operands]
+            for position, operand in enumerate(operands):
+                if isinstance(operand, Tensor):
+                    if position >= self.arrays:
+                        # A storage that numpy() has seen cannot be resized any more, which is how FSDP frees parameters.
+                        operand = operand.detach().clone()
+                    elif operand.requires_grad:
+                        operand = operand.detach()
+                    operand = operand.numpy()
+                arrays.append(operand)
         except RuntimeError:  # a tensor without memory: what stands for many in torch's older vmap, which gradcheck uses
             return spelled(self.entry, self.key, self.gradients, operands)
         ufunc = self._ufuncs.get(get_precision())
         if ufunc is None:
             ufunc = self.ufunc(arrays[0].dtype)
-        result = ufunc(*arrays)
+        result = _contexts.context.run(ufunc, *arrays)
         return torch.from_numpy(result if type(result) is np.ndarray else np.asarray(result))
 
     def ufunc(self, dtype: np.dtype[Any]) -> np.ufunc:
@@ -145,6 +186,11 @@ class Operation:
             name = self.names[position]
             self._pulled[position] = operation(self.entry, (*self.wrt, name), self.gradients + 1)
         return self._pulled[position]
+
+    @property
+    def slope_operation(self) -> Operation:
+        """The derivative with respect to x."""
+        return operation(self.entry, (*self.wrt, "x"), self.gradients)
 
     def gradient(self, position: int, dy: Tensor, operands: Sequence[Any]) -> Tensor:
         """Multiply a gradient, or a tangent, by the derivative for one operand, differentiably."""
@@ -368,6 +414,32 @@ class Elementwise(torch.autograd.Function):
 _apply: Callable[..., Any] = super(torch.autograd.Function, Elementwise).apply
 
 
+class Economical(torch.autograd.Function):
+    """An activation that keeps what its plan says, which is less than its input."""
+
+    @staticmethod
+    def forward(ctx: Any, operation: Operation, plan: Plan, *operands: Any) -> Tensor:
+        y = operation.compute(operands)
+        ctx.operation, ctx.plan, ctx.numbers, ctx.layout = operation, plan, operands[1:], Layout.of(y)
+        ctx.save_for_backward(*plan.keep(operation, operands, y))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        twice = ctx.plan.kind in ("nothing", "bits")
+        dx = (_economical_gradient if twice else _economical_gradient_once)(ctx, dy)
+        return None, None, dx, *(None for _ in ctx.numbers)
+
+
+def _economical_gradient(ctx: Any, dy: Tensor) -> Tensor:
+    plan: Plan = ctx.plan
+    return plan.gradient(ctx.operation, dy, ctx.saved_tensors, ctx.numbers, ctx.layout)
+
+
+_economical_gradient_once = once_differentiable(_economical_gradient)
+_apply_economical: Callable[..., Any] = super(torch.autograd.Function, Economical).apply
+
+
 class Traced(torch.autograd.Function):
     """The same for Dynamo, which takes no function with a jvp or vmap of its own."""
 
@@ -410,8 +482,16 @@ class _Like:
         return len(self.shape)
 
 
-def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any]) -> Tensor:
+def is_recorded(*operands: Tensor) -> bool:
+    """Whether autograd records what is done with some tensors, and nothing else does."""
+    if torch.compiler.is_compiling() or _transforms_are_active() or forward_ad._current_level >= 0:
+        return False
+    plain = all(type(o) in _PLAIN for o in operands) and not _modes() and _tracing() is None
+    return plain and torch.is_grad_enabled() and any(map(_requires_grad, operands))
+
+
+def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], memory: Memory = "exact") -> Tensor:
     """Compute an activation, or a derivative, of tensors."""
     if torch.compiler.is_compiling():
         return traced(entry, " ".join([wrt] * order), operands)
-    return operation(entry, (wrt,) * order)(*operands)
+    return operation(entry, (wrt,) * order)(*operands, memory=memory)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.activation import Activation, Parameter, activations
+from nonlin.activation import Activation, Parameter
 from nonlin.dialects import dialect
 from nonlin.gated import Gate, Gated
 from nonlin.torch import elementwise
 from nonlin.torch.dispatch import split
+from nonlin.torch.memory import Memory
 
 _WORDS = {
     "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
@@ -53,10 +54,10 @@ class Layer(nn.Module):
 
     def extra_repr(self) -> str:
         """List the arguments that are not as they would be by default."""
-        return ", ".join(f"{name}={value!r}" for name, value in self._arguments.items() if value != self._defaults[name])
+        defaults = {p.name: p.default for p in inspect.signature(type(self)).parameters.values()}
+        return ", ".join(f"{name}={value!r}" for name, value in self._arguments.items() if value != defaults[name])
 
     _arguments: dict[str, Any]
-    _defaults: ClassVar[dict[str, Any]] = {}
     __signature__: ClassVar[inspect.Signature]
 
     @classmethod
@@ -80,10 +81,8 @@ class ElementwiseLayer(Layer):
         super().__init__()
         given = self._bound(arguments, keywords)
         factory = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
-        self._arguments = dict(given)
-        self.memory: str = given.pop("memory")
-        if self.memory not in ("exact", "low"):
-            raise ValueError(f"{type(self).__name__}: memory must be 'exact' or 'low', got {self.memory!r}")
+        self._start(given)
+        del given["memory"]
         self.channels: int | None = given.pop("channels", None)
         self.channel_axis: int = given.pop("channel_axis", 1)
         learnable = given.pop("learnable", False)
@@ -94,7 +93,6 @@ class ElementwiseLayer(Layer):
             raise ValueError(f"{type(self).__name__}: channels must be at least 1, got {self.channels}")
         if self.channels is not None and not self.learnable:
             raise ValueError(f"{type(self).__name__}: channels={self.channels} needs learnable parameters")
-        self._constraints: dict[str, _Constraint] = {}
         for name, value in values.items():
             theirs = self.parameter_names[name]
             if name not in self.learnable:
@@ -106,6 +104,14 @@ class ElementwiseLayer(Layer):
             else:
                 self._constraints[theirs] = constraint
                 self.register_parameter(f"raw_{theirs}", self._parameter(constraint.raw(value), factory))
+
+    def _start(self, given: dict[str, Any]) -> None:
+        """Note the arguments, and what all layers have."""
+        self._arguments = dict(given)
+        self._constraints: dict[str, _Constraint] = {}
+        self.memory: Memory = given["memory"]
+        if self.memory not in get_args(Memory):
+            raise ValueError(f"{type(self).__name__}: memory must be 'exact' or 'low', got {self.memory!r}")
 
     def _parameter(self, value: float, factory: dict[str, Any]) -> nn.Parameter:
         shape = () if self.channels is None else (self.channels,)
@@ -133,18 +139,18 @@ class ElementwiseLayer(Layer):
         except ValueError as error:
             raise ValueError(f"{type(self).__name__}: {str(error).removeprefix(f'{self.entry.name}: ')}") from None
 
-    def value(self, name: str) -> Any:
+    def parameter_value(self, name: str) -> Any:
         """Return the value of a parameter: a number, or a tensor if it is learned."""
         constraint = self._constraints.get(name)
         if constraint is None:
             return getattr(self, name)
-        other = None if constraint.other is None else self.value(constraint.other)
+        other = None if constraint.other is None else self.parameter_value(self.parameter_names[constraint.other])
         return constraint.value(getattr(self, f"raw_{name}"), other)
 
     def _operands(self, x: Tensor) -> list[Any]:
         operands = []
         for name in self.parameter_names.values():
-            value = self.value(name)
+            value = self.parameter_value(name)
             if isinstance(value, Tensor) and value.dim():
                 value = self._aligned(name, value, x)
             operands.append(value)
@@ -167,10 +173,7 @@ class ElementwiseLayer(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation."""
-        return elementwise.evaluate(self.entry, "x", 0, (x, *self._operands(x)))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.extra_repr()})"
+        return elementwise.evaluate(self.entry, "x", 0, (x, *self._operands(x)), self.memory)
 
 
 class GatedLayer(ElementwiseLayer):
@@ -297,15 +300,8 @@ def make_layer(entry: Activation) -> type[ElementwiseLayer]:
         {
             "entry": entry,
             "parameter_names": names,
-            "_defaults": {p.name: p.default for p in signature.parameters.values()},
             "__signature__": signature,
             "__doc__": _documentation(entry, names),
             "__module__": "nonlin.torch",
         },
     )
-
-
-def all_layers() -> dict[str, type[Layer]]:
-    """Make the classes of all layers, by their names."""
-    made = [make_layer(entry) for entry in activations.values() if isinstance(entry, Activation)]
-    return {cls.__name__: cls for cls in made}

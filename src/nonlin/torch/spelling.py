@@ -6,7 +6,9 @@ that Inductor fuses it with its neighbours; functions that torch lacks are writt
 
 from __future__ import annotations
 
+import ast
 import linecache
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
@@ -14,14 +16,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 from nonlin.formula.expression import Application, Expression, Symbol, symbols
-from nonlin.formula.primitives import Primitive, integer_power, multiply
+from nonlin.formula.primitives import Primitive, integer_power, multiply, where
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import COEFFICIENTS
 from nonlin.kernels.lowering import constant_value
 
 _FIT_BITS = {torch.float32: 40, torch.float64: 53}
+
+
+#: Of parameters that are numbers: whether one is 0, and what follows.
+_ON_NUMBERS: Mapping[str, Callable[..., Any]] = {
+    "absolute": abs,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "logical_and": operator.and_,
+    "logical_or": operator.or_,
+    "maximum": max,
+    "minimum": min,
+}
 
 
 class _Spelling(Spelling[str]):
@@ -94,6 +111,13 @@ class _Spelling(Spelling[str]):
         exact = constant_value(node)
         if exact is not None:
             return self.constant(exact)
+        if primitive.name in _ON_NUMBERS and all(map(self._is_literal, arguments)):
+            return repr(_ON_NUMBERS[primitive.name](*map(ast.literal_eval, arguments)))
+        if primitive is where and arguments[0] in ("True", "False"):
+            return arguments[1] if arguments[0] == "True" else arguments[2]
+        for wins, loses, name in (("True", "False", "logical_or"), ("False", "True", "logical_and")):
+            if primitive.name == name and {wins, loses} & {*arguments}:
+                return wins if wins in arguments else next(a for a in arguments if a != loses)
         if primitive is integer_power:
             return self._power(arguments[0], int(node.arguments[1].value))
         if primitive is multiply:
@@ -118,7 +142,7 @@ class _Spelling(Spelling[str]):
 
     @staticmethod
     def _is_literal(spelled: str) -> bool:
-        return spelled[0] in "(0123456789"
+        return spelled[0] in "(-0123456789" or spelled in ("True", "False")
 
     def _where(self, condition: str, a: str, b: str) -> str:
         if (a, b) == ("1.0", "0.0"):
@@ -269,8 +293,9 @@ class Program:
         top = 2.0**108 if self.dtype == torch.float32 else 2.0**1000
         grid = np.concatenate([[0.0], np.geomspace(0.5, top, 2000)])
         points = np.concatenate([[np.nan, np.inf, -np.inf], grid, -grid])
-        others = {n: torch.full((len(points),), typical.get(n, 1.0), dtype=self.dtype) for n in self.names}
-        with torch.no_grad():
+        # Whoever traces a program is not to see this: the tensors are real.
+        with _disable_current_modes(), torch.no_grad():
+            others = {n: torch.full((len(points),), typical.get(n, 1.0), dtype=self.dtype) for n in self.names}
             values = function(**{**others, "x": torch.tensor(points, dtype=self.dtype)}).numpy().astype(np.float64)
         nan, at_infinity, on_grid = values[0], values[1:3], values[3:].reshape(2, len(grid))
         edges: list[float | None] = []
@@ -283,11 +308,18 @@ class Program:
                 window = near[max(0, last - 12) : last + 1]
                 if len(window) and (np.abs(window) > 2.0**64).all() and len(np.unique(np.sign(window))) == 1:
                     edge, endless = float(grid[last]), True
-                elif len(window) and np.allclose(window, window[-1], rtol=1e-5, atol=1e-25):
+                elif len(window) and np.allclose(window[-4:], window[-1], rtol=1e-5, atol=1e-18):
                     edge = float(grid[last])
             edges.append(edge)
         high, low = edges
         return None if low is None else -low, high, endless, bool(np.isnan(nan))
+
+
+def condition_program(condition: Expression) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a condition on x as a function in torch operations."""
+    spelling = _Spelling({"x": "x"}, torch.float32)
+    result = spelling(condition)
+    return _function("\n    ".join(["def program(x):", *spelling.lines, f"return {result}\n"]))
 
 
 def _split(formula: Expression, names: tuple[str, ...]) -> tuple[tuple[str, ...], Expression]:

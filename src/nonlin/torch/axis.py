@@ -1,0 +1,171 @@
+"""Functions along an axis of tensors, in torch operations that torch differentiates itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+
+from nonlin.axis import AxisFunction
+
+
+def _finite_peak(z: Tensor, dim: int, hidden: Tensor | None) -> Tensor:
+    """Return rows whose largest entry is finite: infinite ones go there together, equal; hidden ones are at -inf."""
+    if hidden is not None:
+        z = z.masked_fill(hidden, -torch.inf)
+    peak = z.detach().amax(dim, keepdim=True)
+    shares = (z == peak) if hidden is None else (z == peak) & ~(hidden & ~hidden.all(dim, keepdim=True))
+    limit = torch.zeros_like(z).masked_fill(~shares, -torch.inf)
+    return torch.where(torch.isinf(peak), limit, z)
+
+
+def _softmax(x: Tensor, dim: int, hidden: Tensor | None, temperature: float) -> Tensor:
+    y = F.softmax(_finite_peak(_over(x, temperature), dim, hidden), dim)
+    return y if hidden is None else y.masked_fill(hidden, 0)
+
+
+def _softmin(x: Tensor, dim: int, hidden: Tensor | None, temperature: float) -> Tensor:
+    return _softmax(-x, dim, hidden, temperature)
+
+
+def _log_softmax(x: Tensor, dim: int, hidden: Tensor | None, temperature: float) -> Tensor:
+    y = F.log_softmax(_finite_peak(_over(x, temperature), dim, hidden), dim)
+    return y if hidden is None else y.masked_fill(hidden, -torch.inf)
+
+
+def _over(x: Tensor, temperature: float) -> Tensor:
+    return x if isinstance(temperature, (int, float)) and temperature == 1 else x / temperature
+
+
+def _below_peak(x: Tensor, dim: int, hidden: Tensor | None, unit: float) -> Tensor:
+    """Return the distances from the largest entry; no threshold is below -1, so that -2 is as good as any."""
+    z = _finite_peak(x, dim, hidden)
+    return torch.clamp(_over(z - z.detach().amax(dim, keepdim=True), unit), min=-2)
+
+
+def _among(z: Tensor, ordered: Tensor, positive: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return which entries are as large as the last of the ordered ones that are positive, and their number."""
+    last = torch.clamp(positive.sum(dim, keepdim=True) - 1, min=0)
+    among = z >= ordered.gather(dim, last)
+    return among, torch.clamp(among.sum(dim, keepdim=True), min=1)
+
+
+def _ordered(z: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    ordered = z.detach().sort(dim, descending=True).values
+    shape = [1] * z.dim()
+    shape[dim] = -1
+    return ordered, torch.arange(1, z.shape[dim] + 1, dtype=z.dtype, device=z.device).reshape(shape)
+
+
+def _with_nan(result: Tensor, x: Tensor, dim: int, hidden: Tensor | None) -> Tensor:
+    bad = torch.isnan(x if hidden is None else x.masked_fill(hidden, 0)).any(dim, keepdim=True)
+    result = torch.where(bad, torch.nan, result)
+    return result if hidden is None else result.masked_fill(hidden, 0)
+
+
+def _sparsemax(x: Tensor, dim: int, hidden: Tensor | None, temperature: float) -> Tensor:
+    z = _below_peak(x, dim, hidden, temperature)
+    ordered, k = _ordered(z, dim)
+    among, size = _among(z, ordered, 1 + k * ordered > ordered.cumsum(dim), dim)
+    threshold = (torch.where(among, z, 0).sum(dim, keepdim=True) - 1) / size
+    return _with_nan(torch.clamp(z - threshold, min=0), x, dim, hidden)
+
+
+def _entmax15(x: Tensor, dim: int, hidden: Tensor | None, temperature: float) -> Tensor:
+    z = _below_peak(x, dim, hidden, 2 * temperature)
+    ordered, k = _ordered(z, dim)
+    mean = ordered.cumsum(dim) / k
+    spread = (ordered**2).cumsum(dim) - k * mean**2
+    among, size = _among(z, ordered, mean - torch.clamp((1 - spread) / k, min=0).sqrt() <= ordered, dim)
+    mean = torch.where(among, z, 0).sum(dim, keepdim=True) / size
+    spread = torch.where(among, z - mean, 0).square().sum(dim, keepdim=True)
+    root = torch.clamp(z - mean + torch.clamp((1 - spread) / size, min=0).sqrt(), min=0)
+    return _with_nan(root * root, x, dim, hidden)
+
+
+def _hardmax(x: Tensor, dim: int, hidden: Tensor | None) -> Tensor:
+    z = x if hidden is None else x.masked_fill(hidden, -torch.inf)
+    first = z.argmax(dim, keepdim=True)
+    # 0*x for a gradient of 0 instead of none; at an infinite x that would be NaN.
+    zeros = 0 * torch.nan_to_num(z, nan=0.0, posinf=0.0, neginf=0.0)
+    return _with_nan(zeros + torch.zeros_like(z).scatter(dim, first, 1.0), x, dim, hidden)
+
+
+def _maxout(x: Tensor, dim: int, hidden: None, groups: int) -> Tensor:
+    if groups % 1 or x.shape[dim] % groups:
+        raise ValueError(f"cannot be divided into groups of {groups}: it has {x.shape[dim]} entries")
+    grouped = x.reshape(*x.shape[:dim], x.shape[dim] // int(groups), int(groups), *x.shape[dim + 1 :])
+    return grouped.gather(dim + 1, grouped.argmax(dim + 1, keepdim=True)).squeeze(dim + 1)
+
+
+def _crelu(x: Tensor, dim: int, hidden: None) -> Tensor:
+    return torch.cat([F.relu(x), F.relu(-x)], dim)
+
+
+_FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
+    "softmax": _softmax,
+    "softmin": _softmin,
+    "log_softmax": _log_softmax,
+    "sparsemax": _sparsemax,
+    "entmax15": _entmax15,
+    "hardmax": _hardmax,
+    "maxout": _maxout,
+    "crelu": _crelu,
+}
+_KEEP_INTEGERS = ("maxout", "crelu")
+
+
+def along_axis(name: str, x: Tensor, dim: int, where: Tensor | None, values: Mapping[str, Any]) -> Tensor:
+    """Apply a function along an axis.
+
+    Raises
+    ------
+    TypeError
+        If x is complex, or ``where`` is not boolean.
+    ValueError
+        If the axis has a length that the function has no use for.
+    NotImplementedError
+        If it is a user's own: its rows are NumPy arrays.
+    """
+    function = _FUNCTIONS.get(name)
+    if function is None:
+        raise NotImplementedError(f"{name} is written for NumPy rows: torch does not know it")
+    if x.is_complex():
+        raise TypeError(f"{name}: x must be real floating-point or integer, got {x.dtype}")
+    hidden = None
+    if where is not None:
+        if where.dtype is not torch.bool:
+            raise TypeError(f"{name}: where must be boolean, True for what takes part, got {where.dtype}")
+        hidden = ~where.expand(x.shape)
+    dtype = x.dtype
+    if not dtype.is_floating_point and name not in _KEEP_INTEGERS:
+        x, dtype = x.to(torch.get_default_dtype()), torch.get_default_dtype()
+    half = dtype in (torch.float16, torch.bfloat16) and name not in _KEEP_INTEGERS
+    try:
+        result = function(x.float() if half else x, dim, hidden, **values)
+    except ValueError as error:
+        raise ValueError(f"{name}: axis {dim} of x of shape {tuple(x.shape)} {error}") from None
+    return result.to(dtype)
+
+
+def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor:
+    """Apply an axis function to what a call of it was given."""
+    if given["out"] is not None:
+        raise TypeError(f"{entry.name}: out= is for NumPy arrays, not for tensors")
+    values = {name: given[name] for name in entry._checked}
+    return along_axis(entry.name, given["x"], given["axis"], given.get("where"), values)
+
+
+def product_along_axis(entry: AxisFunction, given: Mapping[str, Any], which: str) -> Tensor:
+    """Multiply the Jacobian by a vector, or a vector by it."""
+
+    def function(x: Tensor) -> Tensor:
+        return evaluate_along_axis(entry, {**given, "x": x})
+
+    if which == "dx":
+        return torch.func.jvp(function, (given["x"],), (given["dx"].expand(given["x"].shape),))[1]  # type: ignore[no-any-return]
+    y, pull, *_ = torch.func.vjp(function, given["x"])
+    return pull(given["dy"].expand(y.shape))[0]  # type: ignore[no-any-return]

@@ -1,0 +1,80 @@
+"""Functions along an axis give the numbers of the NumPy ones."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import nonlin as nl
+
+NAMES = [name for name, entry in nl.activations.items() if isinstance(entry, nl.AxisFunction) and entry.family != "own"]
+MASKED = [name for name in NAMES if "where" in nl.activations[name].__signature__.parameters]
+over_names = pytest.mark.parametrize("name", NAMES)
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+
+
+def arguments(name: str) -> dict[str, float]:
+    return {"groups": 2} if name == "maxout" else {}
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(3, 6, 4))
+
+
+@over_names
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_values_and_products(name: str, axis: int, x: np.ndarray) -> None:
+    x = x[:2] if name == "maxout" else x
+    entry, given = nl.activations[name], arguments(name)
+    y = entry(x, axis=axis, **given)
+    torch.testing.assert_close(entry(torch.from_numpy(x), axis=axis, **given), torch.from_numpy(y))
+    dx, dy = np.cos(np.arange(x.size)).reshape(x.shape), np.sin(np.arange(y.size)).reshape(y.shape)
+    tensors = [torch.from_numpy(a) for a in (x, dx, dy)]
+    jvp = entry.jvp(tensors[0], tensors[1], axis=axis, **given)
+    vjp = entry.vjp(tensors[0], tensors[2], axis=axis, **given)
+    torch.testing.assert_close(jvp, torch.from_numpy(entry.jvp(x, dx, axis=axis, **given)))
+    torch.testing.assert_close(vjp, torch.from_numpy(entry.vjp(x, dy, axis=axis, **given)))
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_infinities_nan_and_masks(name: str) -> None:
+    rows = [[1, math.inf, 2], [math.inf, math.inf, 0], [-math.inf] * 3, [-math.inf, 0, 1], [math.nan, 0, 1], [3, 4, 5]]
+    x = np.array(rows, float)
+    where = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 1], [1, 1, 0], [1, 1, 1], [0, 0, 0]], bool)
+    entry = nl.activations[name]
+    for mask in (None, where):
+        expected = torch.from_numpy(entry(x, where=mask))
+        got = entry(torch.from_numpy(x), where=None if mask is None else torch.from_numpy(mask))
+        torch.testing.assert_close(got, expected, equal_nan=True)
+
+
+@over_names
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_dtype_is_kept(name: str, dtype: torch.dtype, x: np.ndarray) -> None:
+    narrow = torch.from_numpy(x).to(dtype)
+    y = nl.activations[name](narrow, **arguments(name))
+    assert y.dtype is dtype
+    exact = nl.activations[name](narrow.double(), **arguments(name))
+    torch.testing.assert_close(y.double(), exact, rtol=torch.finfo(dtype).eps * 4, atol=torch.finfo(dtype).eps)
+
+
+@over_names
+def test_gradcheck(name: str, x: np.ndarray) -> None:
+    z = torch.from_numpy(x[:2]).requires_grad_()
+
+    def function(z: torch.Tensor) -> torch.Tensor:
+        return nl.activations[name](z, **arguments(name))
+
+    assert torch.autograd.gradcheck(function, (z,), check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(function, (z,))
+
+
+def test_bad_input() -> None:
+    with pytest.raises(TypeError, match=r"softmax: x must be real floating-point or integer, got torch\.complex64"):
+        nl.softmax(torch.zeros(3, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"maxout: axis 0 of x of shape \(5,\) cannot be divided into groups of 2"):
+        nl.maxout(torch.zeros(5), 2)
+    with pytest.raises(ValueError, match=r"softmax: axis 1 is out of range for x of shape \(5,\)"):
+        nl.softmax(torch.zeros(5), axis=1)

@@ -1,0 +1,115 @@
+"""What is kept for backward, and that the gradients from it are right."""
+
+import pytest
+import torch
+
+import nonlin as nl
+from nonlin.torch import elementwise
+from nonlin.torch.memory import Layout, is_dense, pack, plan, unpack
+from torch_cases import ENTRIES, Saved, numbers, over_entries
+
+ONE = {name: entry for name, entry in ENTRIES.items() if not isinstance(entry, nl.Gated)}
+over_one = pytest.mark.parametrize("name", ONE)
+
+#: Two slopes and no more; abs is piecewise linear, too, but has three: -1, 0 and 1.
+TWO_SLOPES = (
+    "relu leaky_relu prelu rrelu relu6 clipped_relu thresholded_relu threshold hard_tanh hard_sigmoid sparse_sigmoid"
+    " hard_shrink soft_shrink"
+).split()
+#: Where memory="low" keeps the input all the same: the slope has no bounds and the output says too little.
+NEEDS_INPUT = ["star_relu", "xielu", "gcu"]
+CODED = ["rational", "sin", "snake", "snake_beta"]
+SIZE = 4096
+
+
+def call(name: str, x: torch.Tensor, memory: str) -> torch.Tensor:
+    return elementwise.evaluate(ENTRIES[name], "x", 0, (x, *numbers(name).values()), memory)
+
+
+def sample(dtype: torch.dtype) -> torch.Tensor:
+    return (torch.randn(SIZE, generator=torch.Generator().manual_seed(0)) * 3).to(dtype).requires_grad_()
+
+
+@over_entries
+def test_exact_keeps_at_most_the_operands(name: str) -> None:
+    arrays = [sample(torch.float32) for _ in ENTRIES[name].operands]
+    with Saved() as saved:
+        y = ENTRIES[name](*arrays, **numbers(name))
+    bound = SIZE // 8 if name in TWO_SLOPES else 0
+    kept = saved.bytes_beside(*arrays)
+    assert kept == bound
+    assert len(saved.tensors) <= len(arrays)
+    assert y.grad_fn is not None
+
+
+@over_one
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_low_keeps_the_output_and_a_bit_or_a_code(name: str, dtype: torch.dtype) -> None:
+    x = sample(dtype)
+    with Saved() as saved:
+        y = call(name, x, "low")
+    kept = saved.bytes_beside(y)
+    if name in NEEDS_INPUT:
+        assert kept == x.nbytes
+    elif name in CODED:
+        assert kept == SIZE
+    else:
+        assert kept <= (SIZE // 8 if dtype is torch.float32 else SIZE)
+
+
+#: The information limit: next to a turn the output hardly depends on the input. Beside it, the rounding of the dtype.
+LIMITS = {"nothing": 0.0, "bits": 1e-7, "output": 1e-6, "output and bit": 4e-4, "slope code": 4.5e-3, "input": 2e-6}
+
+
+@over_one
+@pytest.mark.parametrize("memory", ["exact", "low"])
+def test_gradients_from_what_is_kept(name: str, memory: str) -> None:
+    x = sample(torch.float32)
+    call(name, x, memory).sum().backward()
+    exact = ENTRIES[name].derivative(x.detach().double(), **numbers(name))
+    kind = plan(ENTRIES[name], tuple(map(float, numbers(name).values())), x.dtype, memory).kind
+    assert (x.grad.double() - exact).abs().max() <= LIMITS[kind] * max(1, exact.abs().max())
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish"])
+def test_gradients_from_the_output_and_a_bit_are_at_the_information_limit(name: str) -> None:
+    x = torch.linspace(-8, 8, 1_000_001).requires_grad_()
+    call(name, x, "low").sum().backward()
+    exact = ENTRIES[name].derivative(x.detach().double())
+    error = (x.grad.double() - exact).abs()
+    assert error.max() <= 3e-4
+    assert error.sort().values[int(0.999 * len(error))] <= 6e-5
+
+
+@pytest.mark.parametrize("memory", ["exact", "low"])
+@pytest.mark.parametrize("name", ["relu", "gelu", "elu"])
+def test_layouts(name: str, memory: str) -> None:
+    base = torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(1))
+    for x in (
+        base.to(memory_format=torch.channels_last),
+        base.transpose(1, 3),
+        base[:, :, ::2],
+        base[:, :1].expand(2, 3, 5, 7),
+    ):
+        given = x.detach().requires_grad_()
+        y = call(name, given, memory)
+        dy = torch.randn(y.shape)
+        y.backward(dy)
+        exact = dy.double() * ENTRIES[name].derivative(x.double(), **numbers(name))
+        torch.testing.assert_close(given.grad.double(), exact, atol=1e-4, rtol=1e-5)
+
+
+def test_bits_come_back() -> None:
+    for count in (0, 1, 7, 8, 9, 100):
+        mask = torch.arange(count) % 3 == 0
+        assert torch.equal(unpack(pack(mask), Layout.of(mask)), mask)
+    assert is_dense(torch.empty(2, 3, 4).permute(2, 0, 1))
+    assert not is_dense(torch.empty(4, 6)[:, ::2])
+
+
+def test_low_is_not_differentiated_twice() -> None:
+    x = torch.randn(5).requires_grad_()
+    dy = torch.ones(5, requires_grad=True)
+    (slope,) = torch.autograd.grad(call("gelu", x, "low"), x, dy, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        slope.sum().backward()

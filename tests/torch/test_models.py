@@ -1,0 +1,170 @@
+"""What is done with whole models: replacement, initialization, a report of memory, training."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+
+import nonlin as nl
+import nonlin.torch as nt
+from torch_cases import Saved
+
+
+class Block(nn.Module):
+    """A residual block as torchvision writes it: one in-place ReLU used twice, and one functional call beside it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
+        self.bn1, self.bn2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + x)
+
+
+def resnet() -> nn.Module:
+    torch.manual_seed(0)
+    stem = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True)]
+    return nn.Sequential(*stem, Block(8), Block(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+
+def test_replace_in_a_resnet() -> None:
+    model, x = resnet().eval(), torch.randn(2, 3, 12, 12)
+    y = model(x)
+    before = str(model)
+    dry = nt.replace(model, {nn.ReLU: "relu"}, dry_run=True)
+    assert str(model) == before
+    done = nt.replace(model, {nn.ReLU: "relu"})
+    assert dry == done
+    assert [str(c) for c in done.replaced] == [f"{path}: ReLU(inplace=True) -> ReLU()" for path in ("2", "3.relu", "4.relu")]
+    assert [c.path for c in done.left] == ["3", "4"]
+    assert all(c.before == "F.relu(...)" and c.after.endswith(".py:27") for c in done.left)
+    assert "2 left: they are called in forward" in str(done)
+    assert torch.equal(model(x), y)
+    again = nt.replace(model, {"relu": nl.mish})
+    assert len(again.replaced) == 3
+    assert isinstance(model[2], nt.Mish)
+    assert not torch.equal(model(x), y)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_replace_in_a_transformer(activation: str) -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, activation=activation, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    x = torch.randn(3, 5, 16)
+    for training in (True, False):
+        mine = copy.deepcopy(model).train(training)
+        theirs = copy.deepcopy(mine)
+        done = nt.replace(mine, {activation: activation})
+        assert [c.path for c in done.replaced] == ["layers.0.activation", "layers.1.activation"]
+        assert done.left == []
+        torch.testing.assert_close(mine(x), theirs(x), atol=2e-6, rtol=1e-5)
+        nt.replace(mine, {activation: "silu"})
+        assert not torch.allclose(mine(x), theirs(x), atol=1e-3)
+
+
+def test_parameters_are_carried_over_and_shared_layers_stay_shared() -> None:
+    shared = nn.ELU(alpha=0.5)
+    model = nn.Sequential(shared, nn.PReLU(3, init=0.4), shared, nn.GELU("tanh"), nn.LeakyReLU(0.3))
+    nt.replace(model, {nn.ELU: nl.celu, nn.PReLU: "prelu", "gelu_tanh": "gelu_tanh", nn.LeakyReLU: nt.LeakyReLU})
+    assert repr(model[0]) == "CELU(alpha=0.5)"
+    assert model[0] is model[2]
+    torch.testing.assert_close(model[1].weight.detach(), torch.full((3,), 0.4))
+    assert repr(model[3]) == "GELUTanh()"
+    assert repr(model[4]) == "LeakyReLU(negative_slope=0.3)"
+    nt.replace(model, {nt.CELU: lambda old: nt.Swish(beta=old.alpha), nt.PReLU: nn.Tanh()})
+    assert repr(model[0]) == "Swish(beta=0.5)"
+    assert isinstance(model[1], nn.Tanh)
+    with pytest.raises(TypeError, match=r"replace: a key must be a class of layers or an activation"):
+        nt.replace(model, {F.relu: "gelu"})
+
+
+def test_gains() -> None:
+    pytest.importorskip("mpmath")
+    for name in ("relu", "gelu", "silu", "tanh", "elu", "selu", "softplus", "leaky_relu", "hard_swish"):
+        assert nt.gain(name) == pytest.approx(nl.activations[name].facts.gain, rel=1e-7), name
+    assert nt.gain("selu") == pytest.approx(1, rel=1e-9)
+    assert nt.gain(nn.LeakyReLU(0.2)) == pytest.approx(nt.gain("leaky_relu", negative_slope=0.2), rel=1e-9)
+    assert nt.gain(nt.ELU(0.5)) == pytest.approx(nl.elu.with_(alpha=0.5).facts.gain, rel=1e-7)
+    assert nt.gain("bilinear") == pytest.approx(1, rel=1e-9)
+    with pytest.raises(ValueError, match=r"gain: threshold needs threshold: it has no default"):
+        nt.gain("threshold")
+    with pytest.raises(ValueError, match=r"gain: softmax is a function of a whole row, which has no gain"):
+        nt.gain("softmax")
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "silu", "tanh", "mish", "elu"])
+def test_init_keeps_the_scale(name: str) -> None:
+    torch.manual_seed(0)
+    layers = [m for _ in range(3) for m in (nn.Linear(512, 512), nt.layer(name)())]
+    model = nn.Sequential(*layers, nn.Linear(512, 10))
+    done = nt.init_(model)
+    assert [d.activation for d in done] == [name] * 3 + [None]
+    with torch.no_grad():
+        scale = model[:-1](torch.randn(256, 512)).square().mean().item()
+    assert 0.3 < scale < 3
+
+
+def test_report() -> None:
+    x = torch.randn(64, 128)
+
+    def bytes_of(activation: nn.Module) -> int:
+        model = nn.Sequential(nn.Linear(128, 256), activation, nn.Linear(256, 4))
+        return nt.memory_report(model, x).bytes
+
+    full = 64 * 256 * 4
+    assert bytes_of(nn.GELU()) == 2 * full
+    assert bytes_of(nt.GELU()) == 2 * full
+    assert bytes_of(nt.GELU(memory="low")) == full + full // 32
+    assert bytes_of(nt.ReLU()) == full + full // 32
+    assert bytes_of(nt.Tanh(memory="low")) == full
+    report = nt.memory_report(nn.Sequential(nt.GELU(memory="low")), x.requires_grad_())
+    assert report.layers == (nt.Kept("0", "GELU", 2, x.nbytes + x.nbytes // 32),)
+
+
+def test_a_gated_block_keeps_two_hidden_tensors() -> None:
+    x = torch.randn(32, 64)
+    block = nt.GatedFeedForward(64, 256)
+    with Saved() as saved:
+        block(x)
+    assert saved.bytes_beside(x, *block.parameters()) == 2 * 32 * 256 * 4
+    with Saved() as plain:
+        block.down_proj(F.silu(block.gate_proj(x)) * block.up_proj(x))
+    assert plain.bytes_beside(x, *block.parameters()) == 4 * 32 * 256 * 4
+
+
+def test_a_deep_mlp_keeps_half_of_what_torch_keeps() -> None:
+    def kept(activation: Any) -> int:
+        model = nn.Sequential(*(m for _ in range(12) for m in (nn.Linear(256, 256), activation())))
+        return nt.memory_report(model, torch.randn(128, 256)).bytes
+
+    assert kept(lambda: nt.GELU(memory="low")) < 0.6 * kept(nn.GELU)
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "relu", "tanh"])
+def test_training_with_less_memory_reaches_the_same_loss(name: str) -> None:
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    x, labels = torch.from_numpy(digits.data / 16 - 0.3).float(), torch.from_numpy(digits.target).long()
+
+    def loss(memory: str, seed: int) -> float:
+        torch.manual_seed(seed)
+        hidden = [m for _ in range(2) for m in (nn.Linear(64, 64), nt.layer(name)(memory=memory))]
+        model = nn.Sequential(*hidden, nn.Linear(64, 10))
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        for _ in range(60):
+            optimizer.zero_grad()
+            value = F.cross_entropy(model(x), labels)
+            value.backward()
+            optimizer.step()
+        return value.item()
+
+    exact = [loss("exact", seed) for seed in range(3)]
+    low = [loss("low", seed) for seed in range(3)]
+    noise = max(exact) - min(exact)
+    assert abs(sum(low) - sum(exact)) / 3 <= noise
