@@ -640,13 +640,16 @@ def report(
 
 
 def _show_study(found: Any, page: Path, console: Console, as_json: bool, show_study: Any) -> None:
+    problem = None
+    try:  # before anything is printed: a reader that has enough must not cost the report
+        found.save(page)
+    except OSError as error:
+        problem = f"cannot write {page}: {error.strerror or error}"
     if as_json:
         typer.echo(json.dumps(_data(found.as_dict()), indent=2, allow_nan=False))
     else:
         show_study(console, found)
-    try:
-        found.save(page)
-    except OSError as error:
-        _fail(f"cannot write {page}: {error.strerror or error}", 1)
+    if problem:
+        _fail(problem, 1)
     if not as_json:
         console.print(f"report: {page}", soft_wrap=True)

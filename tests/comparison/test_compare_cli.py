@@ -38,6 +38,12 @@ def test_a_study(folder: Path) -> None:
     assert (folder / "iris.html").read_text(encoding="utf-8") == page
 
 
+def test_a_pipe_gets_whole_lines() -> None:
+    result = CliRunner().invoke(app, ["compare", "iris", *FAST], env={"COLUMNS": "60"})
+    assert "…" not in result.stdout
+    assert "95 % interval" in result.stdout
+
+
 def test_json(folder: Path) -> None:
     result = run("compare", "diabetes", *FAST, "--json", "--report", "r.html", "--study", "s.study")
     record = json.loads(result.stdout)

@@ -95,6 +95,8 @@ def duration(seconds: float) -> str:
 
 def show(console: Console, study: Study) -> None:
     """Print the verdict, then the leaderboard of each data set."""
+    if not console.is_terminal:  # a file has room for a table
+        console.width = max(console.width, 120)
     for sentence in study.analysis.verdict():
         console.print(Text(sentence, "bold"), soft_wrap=not console.is_terminal)
     for table in study.analysis.tables:
@@ -102,8 +104,7 @@ def show(console: Console, study: Study) -> None:
             console.print(Text(f"{table.dataset['name']}: {note}", "dim"), soft_wrap=not console.is_terminal)
         if table.entries:
             console.print()
-            width = console.width if console.is_terminal else max(console.width, 120)
-            console.print(_leaderboard(table, width), width=width, crop=False)
+            console.print(_leaderboard(table, console.width))
             for sentence in more_seeds(table):
                 console.print(Text(sentence, "dim"), soft_wrap=not console.is_terminal)
     console.print()
