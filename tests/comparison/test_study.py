@@ -407,6 +407,15 @@ def test_a_budget_sizes_the_study_once(tmp_path: Path) -> None:
     assert found.plan.seeds >= 2
 
 
+def test_an_engine_runs_more_than_once() -> None:
+    """A trial for the budget comes before the study; what its workers say when they end is not for the study."""
+    found = compare("iris", activations=["relu", "tanh"], budget=8, epochs=3, workers=2)
+    assert found.analysis.missing == 0
+    engine = Local(1)
+    for _ in range(2):
+        assert compare("iris", **SMALL, engine=engine).analysis.missing == 0
+
+
 def test_shrinking() -> None:
     plan = Plan()
     sizes = [shrink(plan, factor).runs for factor in (3, 1, 0.5, 0.3, 0.1, 0.001)]

@@ -119,6 +119,7 @@ class Local:
         attempts = [0] * len(stacks)
         setup = job.setup()
         open_tasks = len(stacks)
+        self._events, self._made = queue.Queue(), 0  # an earlier run's workers may still say that they ended
         try:
             for _ in range(min(self.workers, len(stacks))):
                 self._hire(setup)
@@ -166,7 +167,7 @@ class Local:
         worker = _Worker(process, self._made)
         self._made += 1
         self._alive[worker.number] = worker
-        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
+        threading.Thread(target=_listen, args=(worker, self._events), daemon=True).start()
         self._send(worker, setup, pickled=True)
 
     def _send(self, worker: _Worker, message: Any, *, pickled: bool = False) -> None:
@@ -180,14 +181,6 @@ class Local:
         except (BrokenPipeError, OSError):
             pass  # it died; its listener says so
 
-    def _listen(self, worker: _Worker) -> None:
-        assert worker.process.stdout is not None
-        try:
-            while True:
-                self._events.put((worker.number, pickle.load(worker.process.stdout)))
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):
-            self._events.put((worker.number, None))
-
     def _dismiss(self, worker: _Worker) -> None:
         self._alive.pop(worker.number, None)
         worker.process.kill()
@@ -196,6 +189,16 @@ class Local:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
+
+
+def _listen(worker: _Worker, events: queue.Queue[tuple[int, Any]]) -> None:
+    """Pass a worker's answers on, and None when it ends."""
+    assert worker.process.stdout is not None
+    try:
+        while True:
+            events.put((worker.number, pickle.load(worker.process.stdout)))
+    except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+        events.put((worker.number, None))
 
 
 class Ray:
