@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from nonlin.activation import Activation
 from nonlin.comparison.analysis import Analysis, analyse
 from nonlin.comparison.data import Dataset, constant_score, load, split
-from nonlin.comparison.engine import Engine, InProcess, Job, Local, Ray
+from nonlin.comparison.engine import Engine, InProcess, Job, Local, Ray, cores
 from nonlin.comparison.ledger import Ledger, LedgerError
 from nonlin.comparison.plan import (
     DEFAULT_ACTIVATIONS,
@@ -506,6 +507,8 @@ def _sized(
     left = max(1.0, budget - (time.perf_counter() - begun) * 2 - 2)  # workers start once more, and the report takes a moment
     overhead = 1.35  # validation, health, smooth activations, waiting for the last stack
     lanes = max(1, getattr(runner, "workers", 1))
+    if isinstance(runner, Local) and hasattr(os, "getloadavg"):  # other programs take their share of the cores
+        overhead *= max(1.0, (os.getloadavg()[0] + lanes) / cores())
     sized = shrink(plan, left * lanes / (seconds * overhead), fixed)
     ledger.note("sized", {"asked": asked_text, "plan": sized.as_dict()})
     return sized
