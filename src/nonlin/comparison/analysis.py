@@ -30,7 +30,6 @@ from nonlin.comparison.statistics import (
 )
 
 REGION = {"accuracy": 0.005, "R²": 0.01}  # differences inside it make no difference in practice
-_ALIKE = 1.1  # times that are nearer than this are the same on another day
 
 Row = Mapping[str, Any]
 Setting = tuple[float, str]  # learning rate, gain
@@ -125,10 +124,12 @@ class Table:
 
     @property
     def recommended(self) -> Entry:
-        """The cheapest of these: of times that are alike, the shortest formula decides."""
-        cheapest = min(entry.seconds for entry in self.tied)
-        alike = [entry for entry in self.tied if entry.seconds <= _ALIKE * cheapest]
-        return min(alike, key=lambda entry: (entry.operations, entry.seconds))
+        """The cheapest of these: the one that takes the least arithmetic, value and derivative.
+
+        Not the one with the least time: activations are a small part of training, and the times of one busy hour differ by more
+        than they do, so that the same study would recommend another one each time.
+        """
+        return min(self.tied, key=lambda entry: (entry.operations, entry.seconds))
 
     @property
     def metric(self) -> str:
@@ -260,7 +261,7 @@ def analyse(
     datasets : Mapping
         What is to be known about each data set: metric, score of a constant prediction by split.
     operations : Mapping of str to int, optional
-        Sizes of the formulas.
+        What value and derivative cost.
     region : float, optional
         Of practical equivalence; by default half a point of accuracy or 0.01 of R².
     """

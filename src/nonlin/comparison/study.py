@@ -347,9 +347,17 @@ def _engine(engine: str | Engine, address: str | None, workers: int | None) -> E
     return engine
 
 
+#: Instructions of a CPU; whatever else there is, such as exp, is made of some ten of them at least.
+_SIMPLE = frozenset(
+    "add subtract multiply divide negative less less_equal greater greater_equal logical_and logical_or where maximum minimum "
+    "absolute sign integer_power".split()
+)
+
+
 def _operations(entry: Activation) -> int:
-    formulas = (entry.formula, entry.derivative_formula())
-    return sum(isinstance(node, Application) for formula in formulas for node in postorder(formula))
+    """Return what value and derivative of an activation cost, in simple operations."""
+    nodes = {node for formula in (entry.formula, entry.derivative_formula()) for node in postorder(formula)}
+    return sum(1 if node.primitive.name in _SIMPLE else 10 for node in nodes if isinstance(node, Application))
 
 
 # --- what the file holds --------------------------------------------------------------------------------------------------
