@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-UNWANTED = "torch jax keras tensorflow pandas matplotlib scipy mpmath dask xarray ml_dtypes rich typer".split()
+UNWANTED = (
+    "torch jax keras tensorflow pandas matplotlib scipy mpmath dask xarray ml_dtypes rich typer sklearn pyarrow ray cloudpickle"
+).split()
 
 
 def run(code: str, *path: Path) -> str:

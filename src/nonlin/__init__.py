@@ -122,4 +122,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("nonlin")
+    if name == "compare":  # needs torch and more, and is a study, not a function of a number: loaded when it is first used
+        from nonlin.comparison import compare
+
+        return compare
     raise AttributeError(f"module 'nonlin' has no attribute {name!r}")

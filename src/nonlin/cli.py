@@ -1,10 +1,14 @@
-"""The command line: ``nonlin list`` and ``nonlin show``."""
+"""The command line: ``nonlin list``, ``nonlin show``, ``nonlin compare`` and ``nonlin report``."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import math
+import re
+import runpy
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -79,13 +83,14 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Activation functions: which there are, and what they are like.
+    """Activation functions: which there are, what they are like, which to use.
 
     \b
     Examples:
       nonlin list                all activations, by family
       nonlin list swish          those with "swish" in name or description
       nonlin show gelu           formula, derivatives, facts, a drawing
+      nonlin compare digits      which activation for this data
       nonlin show --help         more about a command
     """  # noqa: D301 - a backspace keeps click from filling the lines that follow
 
@@ -466,3 +471,185 @@ def _write_png(path: Path, curves: list[_Curve]) -> None:
         figure.savefig(path, format="png", dpi=150)
     except OSError as error:
         _fail(f"cannot write {path}: {error.strerror or error}", 1)
+
+
+# --- nonlin compare ---------------------------------------------------------------------------------------------------
+
+
+def _comparison() -> Any:
+    """Import what the compare extra is for."""
+    # torch is for the workers, so this process does not import it; better to know before they start.
+    for needed in ("torch", "scipy", "pandas", "cloudpickle", "mpmath"):
+        if importlib.util.find_spec(needed) is None:
+            _fail(f'comparing needs {needed}, which is missing: pip install "nonlin[compare]"', 1)
+    import nonlin.comparison.terminal
+
+    return nonlin.comparison
+
+
+def _words(values: Iterable[str] | None) -> list[str]:
+    """Split at commas that are in no brackets."""
+    return [word.strip() for value in values or () for word in re.split(r",(?![^()]*\))", value) if word.strip()]
+
+
+def _numbers(values: Iterable[str] | None, option: str, kind: type) -> list[Any] | None:
+    words = _words(values)
+    try:
+        return [kind(word) for word in words] or None
+    except ValueError:
+        _fail(f"{option} takes numbers, such as {option} {'0.001,0.01' if kind is float else '64,32'}; got {', '.join(words)}")
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read a time: 90, 90s, 5m, 1h."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*(s|sec|m|min|h)?\s*", text)
+    if match is None or not float(match[1]):
+        _fail(f"--budget takes a time such as 60s, 5m or 1h; got {text!r}")
+    return float(match[1]) * {"m": 60, "min": 60, "h": 3600}.get(match[2] or "s", 1)
+
+
+def _own(words: Iterable[str]) -> list[Any]:
+    """Return activations, of which FILE.py:NAME stands for one that the user has written."""
+    found: list[Any] = []
+    for word in words:
+        file, colon, name = word.rpartition(":")
+        if not (colon and file.endswith(".py")):
+            found.append(word)
+            continue
+        try:
+            entry = runpy.run_path(file).get(name)
+        except Exception as error:  # noqa: BLE001 - it is the user's program, which may raise anything
+            _fail(f"{file} cannot be run: {type(error).__name__}: {error}")
+        if not isinstance(entry, Activation):
+            _fail(f"{file} has no activation {name!r}: write @nonlin.activation above it")
+        found.append(entry)
+    return found
+
+
+@app.command()
+def compare(
+    data: Annotated[list[str], typer.Argument(help="Bundled data, or CSV, TSV, Parquet or NPZ files.", metavar="DATA...")],
+    target: Annotated[str | None, typer.Option(help="The column to predict.", metavar="COLUMN")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification or regression; told from the target.", metavar="TASK")
+    ] = None,
+    activations: Annotated[
+        list[str] | None,
+        typer.Option("--activations", "-a", help="Names, NAME(parameter=value), FILE.py:NAME.", metavar="NAME,..."),
+    ] = None,
+    widths: Annotated[
+        list[str] | None, typer.Option(help="Of the hidden layers: one for all, or each.", metavar="N,...")
+    ] = None,
+    depth: Annotated[int | None, typer.Option(help="Number of hidden layers. [3]", metavar="N")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds per setting. [10]", metavar="N")] = None,
+    splits: Annotated[int | None, typer.Option(help="Test folds. [3]", metavar="N")] = None,
+    learning_rates: Annotated[
+        list[str] | None, typer.Option(help="To choose from. [0.001,0.003,0.01]", metavar="X,...")
+    ] = None,
+    gains: Annotated[
+        list[str] | None, typer.Option(help="Initialisation gains to choose from: exact, or numbers. [exact]", metavar="X,...")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="The same for all. [25]", metavar="N")] = None,
+    budget: Annotated[str | None, typer.Option(help="Size the study to a time: 60s, 5m.", metavar="TIME")] = None,
+    engine: Annotated[str, typer.Option(help="local or ray.", metavar="ENGINE")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster.", metavar="ADDRESS")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; one for each core.", metavar="N")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Where runs are kept, and found again. [DATA.study]", metavar="FILE")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Where the report is written. [DATA.html]", metavar="FILE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare activations on data: which is best, how sure is that, what does it cost.
+
+    Each gets its own learning rate, chosen on validation data; each is judged on test folds, in paired runs. What has been
+    trained is kept in the study file: a command that was stopped goes on where it was.
+
+    \b
+    Examples:
+      nonlin compare digits
+      nonlin compare houses.csv --target price
+      nonlin compare digits -a relu,gelu,mine.py:tuesday --seeds 20
+      nonlin compare digits wine iris --budget 5m
+    """  # noqa: D301
+    comparison = _comparison()
+    from nonlin.comparison.terminal import Bar, show as show_study
+
+    name = "-".join(Path(item).stem for item in data)[:80]
+    file = study or Path(f"{name}.study")
+    page = report or (study.with_suffix(".html") if study else Path(f"{name}.html"))
+    again = shlex.join(["nonlin", *sys.argv[1:]])
+    console, aside = _console(), Console(stderr=True, highlight=False, markup=False, emoji=False)
+    try:
+        with Bar(aside) as bar:
+            found = comparison.compare(
+                data[0] if len(data) == 1 else data,
+                target,
+                task=task,
+                activations=_own(_words(activations)) or None,
+                widths=_numbers(widths, "--widths", int),
+                depth=depth,
+                seeds=seeds,
+                splits=splits,
+                learning_rates=_numbers(learning_rates, "--learning-rates", float),
+                gains=_words(gains) or None,
+                epochs=epochs,
+                budget=_seconds(budget),
+                engine=engine,
+                address=address,
+                workers=workers,
+                study=file,
+                progress=bar,
+                command=again,
+            )
+    except (comparison.DataError, comparison.PlanError) as error:
+        _fail(str(error))
+    except comparison.LedgerError as error:
+        _fail(str(error))
+    except comparison.StudyError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        typer.echo(f"\nstopped; {file} keeps what was finished. To go on: {again}", err=True)
+        raise typer.Exit(130) from None
+    _show_study(found, page, console, as_json, show_study)
+
+
+@app.command()
+def report(
+    study: Annotated[Path, typer.Argument(help="A study file.", metavar="STUDY")],
+    out: Annotated[Path | None, typer.Option("--report", help="Where to write. [STUDY.html]", metavar="FILE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a study again, and write its report anew; nothing is trained.
+
+    \b
+    Examples:
+      nonlin report digits.study
+      nonlin report digits.study --report digits.html
+    """  # noqa: D301
+    comparison = _comparison()
+    from nonlin.comparison.terminal import show as show_study
+
+    try:
+        found = comparison.read(study)
+    except comparison.LedgerError as error:
+        _fail(str(error))
+    _show_study(found, out or study.with_suffix(".html"), _console(), as_json, show_study)
+
+
+def _show_study(found: Any, page: Path, console: Console, as_json: bool, show_study: Any) -> None:
+    problem = None
+    try:  # before anything is printed: a reader that has enough must not cost the report
+        found.save(page)
+    except OSError as error:
+        problem = f"cannot write {page}: {error.strerror or error}"
+    if as_json:
+        typer.echo(json.dumps(_data(found.as_dict()), indent=2, allow_nan=False))
+    else:
+        show_study(console, found)
+    if problem:
+        _fail(problem, 1)
+    if not as_json:
+        console.print(f"report: {page}", soft_wrap=True)

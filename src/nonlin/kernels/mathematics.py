@@ -86,16 +86,16 @@ def _two_parts_of_log2(lanes: Lanes) -> tuple[Fraction, Fraction]:
 class _Exponential:
     """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once."""
 
-    def __init__(self, x: Number) -> None:
+    def __init__(self, x: Number, *, precise: bool = False) -> None:
         lanes = x.lanes
+        self.precise = precise or lanes.compensated
         rounder = Constant(ROUNDERS[lanes.element])
         shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
         n = shifted - rounder
         first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
         near = fma(n, -first, x.high)
         r = fma(n, -second, near)
-
-        if not lanes.compensated and x.low is not None:
+        if not self.precise and x.low is not None:
             r = r + x.low
         tail = r * r * _fit("exp", lanes, r)
         p = r + tail
@@ -103,10 +103,12 @@ class _Exponential:
         def rest() -> Expression:
             # What the last sum, the reduction and the argument left over.
             low = (near - r) - n * second
+            if not lanes.compensated and x.low is None:
+                return low + (tail - (p - r))
             return fma(1 + p, low if x.low is None else low + x.low, tail - (p - r))
 
         self.power = Number(lanes, power_of_two(shifted))
-        self.p = Number(lanes, p, rest if lanes.compensated else None)
+        self.p = Number(lanes, p, rest if self.precise else None)
 
     def plus(self, constant: int) -> Number:
         """exp(x) + constant."""
@@ -119,12 +121,26 @@ class _Exponential:
             return total + self.power * self.p
         return total + (self.power * self.p + ((self.power - total) + 1))
 
+    def significand_times(self, factor: Number) -> Number:
+        """exp(x)*factor without the power of two."""
+        more = self.p * factor
+        if factor.lanes.compensated:
+            return factor + more
+        known = factor.known_low
+        if self.precise and self.p.low is not None:
+            known = self.p.low * factor.high if known is None else fma(self.p.low, factor.high, known)
+        if known is not None:
+            more = more + Number(factor.lanes, known)
+        total = factor + more
+        return Number(factor.lanes, total.high, ((factor - total) + more).high) if self.precise else total
+
     def times(self, factor: Number) -> Number:
         """exp(x)*factor."""
-        more = self.p * factor
-        if not factor.lanes.compensated and factor.known_low is not None:
-            more = more + Number(factor.lanes, factor.known_low)
-        return self.power * (factor + more)
+        return self.power * self.significand_times(factor)
+
+
+def _or_nothing(low: Expression | None) -> Expression:
+    return Constant(0) if low is None else low
 
 
 def _opposite(x: Number) -> Number | None:
@@ -203,9 +219,13 @@ def _log1p_over(q: Number) -> Number:
 
 
 def softplus(x: Number) -> Number:
-    q = exp(-abs(x))
     if x.lanes.moderate:
-        return where(x > 0, x, 0) + (q + (q * q) * Number(x.lanes, _fit("log1p", x.lanes, q.high - Constant(_HALF))))
+        # max(x, 0) + log(1 + q), q = exp(-|x|) = power + power p, summed from the small end
+        exponential = _Exponential(-abs(x))
+        q = exponential.plus(0)
+        small = exponential.power * exponential.p + (q * q) * Number(x.lanes, _fit("log1p", x.lanes, q.high - Constant(_HALF)))
+        return where(x > 0, x, 0) + (exponential.power + small)
+    q = exp(-abs(x))
     tail = q * _log1p_over(q)
     return where(x > 0, x + tail, tail)
 
@@ -537,7 +557,7 @@ def normal_slope(u: Number) -> Number:
 def gate_slope(u: Number, w: Number) -> Number:
     """sigmoid(u)*(1 + w*sigmoid(-u)), with w = u the derivative of u*sigmoid(u)."""
     # below zero e (e + 1 + w)/(1 + e)^2 with e = exp(-|u|), above 1 - e (e + 1 - w)/(1 + e)^2
-    exponential = _Exponential(-abs(u))
+    exponential = _Exponential(-abs(u), precise=True)
     e, below = exponential.plus(0), u < 0
     turned = where(below, w, -w)
     more = 1 + turned
@@ -548,9 +568,10 @@ def gate_slope(u: Number, w: Number) -> Number:
     if turned.low is not None:
         low = low + (turned - (more - 1)) + Number(u.lanes, turned.low)
     top = Number(u.lanes, top.high, low.high)
-    product, inverse = exponential.times(top), 1 / bottom
+    product, inverse = exponential.significand_times(top), 1 / bottom
     quotient = product * inverse
-    part = quotient + (product - quotient * bottom) * inverse
+    remainder = (product - quotient * bottom) + Number(u.lanes, _or_nothing(product.known_low))
+    part = exponential.power * (quotient + remainder * inverse)
     return where(below, part, 1 - part)
 
 

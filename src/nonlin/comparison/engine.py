@@ -1,0 +1,271 @@
+"""Engines: they get stacks trained, in processes of this machine or by Ray, and give each result back once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nonlin.comparison.data import Dataset
+from nonlin.comparison.plan import Plan, Stack
+from nonlin.comparison.results import Ingredients, failed
+
+MOST_ATTEMPTS = 3  # a stack that has taken so many workers with it has failed
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker needs to know once, and how to get what it needs for a stack.
+
+    Attributes
+    ----------
+    plan : Plan
+    datasets : Mapping of str to Dataset
+    factory : callable or None
+        The user's own model.
+    ingredients : callable
+        From a stack to its :class:`~nonlin.comparison.results.Ingredients`.
+    """
+
+    plan: Plan
+    datasets: Mapping[str, Dataset]
+    factory: Any
+    ingredients: Callable[[Stack], Ingredients]
+
+    def setup(self) -> bytes:
+        """Return what every worker needs to know, pickled; models from a script or notebook are pickled by value."""
+        import cloudpickle
+
+        content = {"plan": self.plan, "datasets": dict(self.datasets), "factory": self.factory}
+        return cloudpickle.dumps(content)  # type: ignore[no-any-return]
+
+
+class Engine(Protocol):
+    """Trains stacks."""
+
+    def run(
+        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
+    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
+        """Yield each stack with its results, in any order; ``started`` is called before each attempt."""
+        ...
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gave_up(stack: Stack, attempts: int) -> list[dict[str, Any]]:
+    return [failed(f"its worker died {attempts} times") for _ in stack.members]
+
+
+class InProcess:
+    """Trains in this very process, one stack after the other: for tests, and for models that cannot be pickled."""
+
+    def run(
+        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
+    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
+        """Yield each stack with its results."""
+        import torch
+
+        from nonlin.comparison.training import train
+
+        threads = torch.get_num_threads()
+        try:
+            for stack in stacks:
+                made = job.ingredients(stack)
+                started(stack, str(os.getpid()))
+                yield stack, train(stack, job.plan, made, job.datasets[stack.dataset], job.factory)
+        finally:
+            torch.set_num_threads(threads)
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    number: int
+    task: int | None = None
+    ready: bool = field(default=True)
+
+
+class Local:
+    """Trains in processes of this machine. A worker that dies is replaced, and its stack is run again.
+
+    Parameters
+    ----------
+    workers : int, optional
+        How many; by default one for each core.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or cores()
+        self._events: queue.Queue[tuple[int, Any]] = queue.Queue()
+        self._alive: dict[int, _Worker] = {}
+        self._made = 0
+
+    def run(
+        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
+    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
+        """Yield each stack with its results, in the order in which they are finished."""
+        waiting = deque(range(len(stacks)))
+        attempts = [0] * len(stacks)
+        setup = job.setup()
+        open_tasks = len(stacks)
+        self._events, self._made = queue.Queue(), 0  # an earlier run's workers may still say that they ended
+        try:
+            for _ in range(min(self.workers, len(stacks))):
+                self._hire(setup)
+            while open_tasks:
+                for worker in list(self._alive.values()):
+                    if worker.task is None and waiting:
+                        worker.task = task = waiting.popleft()
+                        attempts[task] += 1
+                        made = job.ingredients(stacks[task])
+                        started(stacks[task], str(worker.process.pid))
+                        self._send(worker, (task, stacks[task], made))
+                number, answer = self._events.get()
+                worker = self._alive[number]
+                if answer is not None:
+                    task, results = answer
+                    worker.task = None
+                    open_tasks -= 1
+                    yield stacks[task], results
+                    continue
+                # It died: nothing else closes its output.
+                self._dismiss(worker)
+                if worker.task is not None:
+                    if attempts[worker.task] < MOST_ATTEMPTS:
+                        waiting.appendleft(worker.task)
+                    else:
+                        open_tasks -= 1
+                        yield stacks[worker.task], _gave_up(stacks[worker.task], MOST_ATTEMPTS)
+                elif self._made > 50 * self.workers:
+                    raise RuntimeError("workers die before they get to work")
+                if open_tasks:
+                    self._hire(setup)
+        finally:
+            for worker in list(self._alive.values()):
+                self._dismiss(worker)
+
+    def _hire(self, setup: bytes) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # modules that the user's model is from
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nonlin.comparison.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        worker = _Worker(process, self._made)
+        self._made += 1
+        self._alive[worker.number] = worker
+        threading.Thread(target=_listen, args=(worker, self._events), daemon=True).start()
+        self._send(worker, setup, pickled=True)
+
+    def _send(self, worker: _Worker, message: Any, *, pickled: bool = False) -> None:
+        import cloudpickle
+
+        content = message if pickled else cloudpickle.dumps(message)
+        assert worker.process.stdin is not None
+        try:
+            pickle.dump(content, worker.process.stdin)
+            worker.process.stdin.flush()
+        except (BrokenPipeError, OSError):
+            pass  # it died; its listener says so
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._alive.pop(worker.number, None)
+        worker.process.kill()
+        worker.process.wait()
+        for pipe in (worker.process.stdin, worker.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _listen(worker: _Worker, events: queue.Queue[tuple[int, Any]]) -> None:
+    """Pass a worker's answers on, and None when it ends."""
+    assert worker.process.stdout is not None
+    try:
+        while True:
+            events.put((worker.number, pickle.load(worker.process.stdout)))
+    except (EOFError, OSError, ValueError, pickle.UnpicklingError):
+        events.put((worker.number, None))
+
+
+class Ray:
+    """Trains as tasks of a Ray cluster; the ledger stays with the driver. Ray runs the task of a dead worker again.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of a running cluster; by default a new one on this machine.
+    workers : int, optional
+        CPUs of a new cluster.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        self.address = address
+        self.workers = workers or cores()
+
+    def run(
+        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
+    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
+        """Yield each stack with its results, in the order in which they are finished."""
+        import ray
+
+        ours = not ray.is_initialized()
+        if ours and self.address:
+            ray.init(address=self.address, log_to_driver=False)
+        elif ours:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
+            ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
+        try:
+            remote = ray.remote(num_cpus=1, max_retries=MOST_ATTEMPTS - 1)(_train_by_ray)
+            setup = ray.put(job.setup())
+            pending: dict[Any, Stack] = {}
+            waiting = deque(stacks)
+            while waiting or pending:
+                # A few ahead of the workers: so that none waits, and so that the attempts noted are those of now.
+                while waiting and len(pending) < 2 * int(ray.cluster_resources().get("CPU", 1)):
+                    stack = waiting.popleft()
+                    made = job.ingredients(stack)
+                    started(stack, "ray")
+                    pending[remote.remote(setup, stack, made)] = stack
+                done, _ = ray.wait(list(pending), num_returns=1)
+                for reference in done:
+                    stack = pending.pop(reference)
+                    try:
+                        results = ray.get(reference)
+                    except ray.exceptions.RayError as error:
+                        if not isinstance(error, ray.exceptions.WorkerCrashedError):
+                            raise
+                        results = _gave_up(stack, MOST_ATTEMPTS)
+                    yield stack, results
+        finally:
+            if ours:
+                ray.shutdown()
+
+
+_setups: dict[int, Any] = {}
+
+
+def _train_by_ray(setup: bytes, stack: Stack, made: Any) -> list[dict[str, Any]]:
+    import cloudpickle
+
+    from nonlin.comparison.training import train
+
+    key = hash(setup)
+    if key not in _setups:  # a worker process serves many stacks
+        _setups.clear()
+        _setups[key] = cloudpickle.loads(setup)
+    known = _setups[key]
+    return train(stack, known["plan"], made, known["datasets"][stack.dataset], known["factory"])

@@ -1,0 +1,420 @@
+"""The report: one HTML page that needs no other file, no address and no script."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nonlin.comparison import svg
+from nonlin.comparison.analysis import Setting, Table, join, more_seeds
+from nonlin.comparison.statistics import Spread, ranks, smallest_difference
+from nonlin.comparison.terminal import chance, duration, percent
+
+if TYPE_CHECKING:
+    from nonlin.comparison.study import Study
+
+_MOST_NUMBERS = 3000  # of single scores in the table below the dots; more make the page too large to send around
+
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6675;--faint:#e3e7ec;--page:#fff;--card:#f5f7f9;--accent:#0b66c3;
+--good:#0b66c3;--mark:#b4540a}
+@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa6b5;--faint:#2c3542;--page:#11161d;--card:#1a212b;
+--accent:#6cb2ff;--good:#6cb2ff;--mark:#ffab5e}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
+main{max-width:760px;margin:0 auto;padding:28px 18px 60px}
+h1{font-size:1.05rem;margin:0 0 14px;color:var(--soft);font-weight:500}
+h2{font-size:1.2rem;margin:44px 0 6px}h3{font-size:1rem;margin:22px 0 2px}
+p{margin:8px 0}.verdict p{font-size:1.12rem}.verdict p:first-child{font-size:1.45rem;line-height:1.35;font-weight:600}
+.soft,figcaption{color:var(--soft);font-size:.9rem}
+figure{margin:10px 0 14px}svg{display:block;width:100%;max-width:680px;height:auto}
+svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick{fill:var(--soft);font-size:12px}
+svg .lead{font-weight:600;fill:var(--good)}svg .number{font-size:12px}
+svg path{fill:none}.grid{stroke:var(--faint)}.axis,.stem{stroke:var(--soft)}.zero{stroke:var(--soft);stroke-dasharray:3 3}
+.dots{stroke:var(--soft);stroke-width:5;stroke-linecap:round;stroke-opacity:.45}.dots.on{stroke:var(--good)}
+.bar{stroke:var(--ink);stroke-width:2}.mean{stroke:var(--ink);stroke-width:2.5}.whisker{stroke:var(--ink);stroke-width:2}
+.point{fill:var(--soft)}.point.on{fill:var(--good)}.region{fill:var(--soft);fill-opacity:.14}
+.cell{fill:var(--accent)}.cell.chosen{stroke:var(--mark);stroke-width:2}
+.clique{stroke:var(--mark);stroke-width:4;stroke-linecap:round}
+.line{stroke-width:2}.line.dash{stroke-dasharray:5 4}.knot{stroke-width:6;stroke-linecap:round}.leader{stroke-width:1.5}
+.c0{stroke:#3b82f6}.c1{stroke:#e5484d}.c2{stroke:#12a37f}.c3{stroke:#d18b00}.c4{stroke:#8b5cf6}.c5{stroke:#0899b5}.c6{stroke:#d6409f}
+.c7{stroke:#6b9a1e}.c8{stroke:#ef6c1a}.c9{stroke:#7a8699}
+.scroll{overflow-x:auto;margin:10px 0}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:5px 10px 5px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
+th{color:var(--soft);font-weight:500;vertical-align:bottom}
+td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:var(--page)}
+tr.on td:first-child{color:var(--good);font-weight:600}
+details{margin:6px 0}summary{cursor:pointer;color:var(--soft);font-size:.9rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;background:var(--card);padding:14px 16px;border-radius:8px}
+dt{color:var(--soft)}dd{margin:0}
+pre{background:var(--card);padding:12px 14px;border-radius:8px;overflow-x:auto;font-size:.9rem}
+.note{color:var(--soft)}
+@media (max-width:520px){dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
+"""
+
+
+def render(study: Study) -> str:
+    """Write a study as an HTML page."""
+    tables = study.analysis.tables
+    names = join([str(table.dataset["name"]) for table in tables]) or "no data"
+    parts = [f"<h1>nonlin compare · {escape(names)}</h1>", _verdict(study)]
+    for table in tables:
+        if len(tables) > 1:
+            parts.append(f"<h2>{escape(str(table.dataset['name']))}</h2>")
+        if table.entries:
+            parts += [section(table) for section in (_leaderboard, _dots, _heat, _differences, _depth, _seeds, _tuning)]
+    if study.analysis.overall is not None:
+        parts.append(_overall(study))
+    parts += [_protocol(study), _commands(study)]
+    title = f"Which activation for {names}?"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>\n"
+        + "\n".join(parts)
+        + "\n</main></body></html>\n"
+    )
+
+
+def _heading(text: str, about: str = "") -> str:
+    return f"<h2>{escape(text)}</h2>" + (f'<p class="soft">{escape(about)}</p>' if about else "")
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], leading: Iterable[bool] = ()) -> str:
+    marks = list(leading)
+    lines = []
+    for number, row in enumerate(rows):
+        mark = ' class="on"' if number < len(marks) and marks[number] else ""
+        lines.append(f"<tr{mark}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>")
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def _details(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+
+
+def _figure(drawing: str, caption: str = "") -> str:
+    if not drawing:
+        return ""
+    return f"<figure>{drawing}" + (f"<figcaption>{escape(caption)}</figcaption>" if caption else "") + "</figure>"
+
+
+# --- the ten sections -----------------------------------------------------------------------------------------------------
+
+
+def _verdict(study: Study) -> str:
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in study.analysis.verdict())
+    notes = "".join(
+        f'<p class="soft">{escape(str(table.dataset["name"]))}: {escape(str(note))}</p>'
+        for table in study.analysis.tables
+        for note in table.dataset["notes"]
+    )
+    return f'<div class="verdict">{sentences}</div>{notes}'
+
+
+def _leaderboard(table: Table) -> str:
+    head = [
+        "activation",
+        table.metric,
+        "95 % interval",
+        f"beats {table.baseline} (95 %)" if table.baseline else "",
+        "tie",
+        "time",
+        "dead",
+        "always on",
+        "saturated",
+        "diverged",
+        "failed",
+    ]
+    rows = [
+        (
+            entry.name + (" ← cheapest" if entry is table.recommended and len(table.tied) > 1 else ""),
+            table.score(entry.mean),
+            f"{table.score(entry.interval[0])} – {table.score(entry.interval[1])}",
+            chance(table, entry.name),
+            entry.group,
+            f"{1000 * entry.seconds:.0f} ms",
+            percent(entry.dead),
+            percent(entry.always_on),
+            percent(entry.saturated),
+            f"{entry.diverged} of {entry.runs}",
+            f"{entry.failed} of {entry.runs}",
+        )
+        for entry in table.entries
+    ]
+    about = (
+        f"Mean {table.metric} on test folds over {table.pairs} paired runs, at the setting chosen on validation data. "
+        "Activations that share a letter cannot be told apart. Time is CPU time to train one network. Dead: hidden units that "
+        "are active on no training row; always on: active on all; saturated: flat on at least 95 %, of bounded activations."
+    )
+    return _heading("Leaderboard", about) + _table(head, rows, ["a" in entry.group for entry in table.entries])
+
+
+def _dots(table: Table) -> str:
+    rows = [(entry.name, entry.scores.ravel().tolist(), entry.interval, "a" in entry.group) for entry in table.entries]
+    drawing = svg.dots(rows, lambda v: table.score(v, 1).replace(" %", ""), f"{table.metric} of every run")
+    unit = " in percent" if table.metric == "accuracy" else ""
+    numbers = ""
+    if sum(entry.scores.size for entry in table.entries) <= _MOST_NUMBERS:
+        lines = [
+            (entry.name, str(i + 1), " ".join(table.score(v, 1).replace(" %", "") for v in row))
+            for entry in table.entries
+            for i, row in enumerate(entry.scores)
+        ]
+        numbers = _details("All scores", _table(["activation", "split", "by seed"], lines))
+    caption = (
+        f"Test {table.metric}{unit}: a dot for each run, the mean, and its 95 % interval. Blue: the leader and all that ties."
+    )
+    return _heading("Every run") + _figure(drawing, caption) + numbers
+
+
+def _setting(setting: Setting) -> str:
+    rate, gain = setting
+    return f"{rate:g}" + (f" × {gain}" if gain not in ("exact", "own") else "")
+
+
+def _heat(table: Table) -> str:
+    settings = sorted({setting for entry in table.entries for setting in entry.settings})
+    values = [[entry.settings.get(setting, math.nan) for setting in settings] for entry in table.entries]
+    marked = [max(range(len(settings)), key=lambda i, e=entry: e.chosen.get(settings[i], 0)) for entry in table.entries]  # type: ignore[misc]
+    columns = [_setting(setting) for setting in settings]
+    names = [entry.name for entry in table.entries]
+    drawing = svg.heat(
+        names, columns, values, marked, lambda v: table.score(v, 1), "Validation score by learning rate and activation"
+    )
+    rows = [
+        [
+            entry.name,
+            *(f"{table.score(entry.settings[s])} / {table.score(entry.tests[s])} / {entry.chosen[s]}" for s in entry.settings),
+        ]
+        for entry in table.entries
+    ]
+    about = (
+        f"Mean validation {table.metric}; framed: chosen most often. Each run's setting is chosen by the other seeds of its "
+        "split."
+    )
+    return (
+        _heading("Learning rate × activation", about)
+        + _figure(drawing)
+        + _details("Validation, test, times chosen", _table(["activation", *columns], rows))
+    )
+
+
+def _differences(table: Table) -> str:
+    leader = table.leader
+    if len(table.entries) < 2:
+        return ""
+    found = [(entry, table.compared[entry.name, leader.name]) for entry in table.entries[1:]]
+    unit = 100 if table.metric == "accuracy" else 1
+    points = "points" if unit == 100 else table.metric
+    drawing = svg.forest(
+        [(entry.name, c.difference, c.difference_interval, "a" in entry.group) for entry, c in found],
+        table.region,
+        lambda v: f"{unit * v:+.3g}",
+        f"Difference from {leader.name}",
+    )
+    rows = [
+        (
+            entry.name,
+            table.difference(c.difference, sign=True),
+            " to ".join(table.difference(v, sign=True) for v in c.difference_interval),
+            f"{1 - c.probability:.2f} ({1 - c.probability_interval[1]:.2f}–{1 - c.probability_interval[0]:.2f})",
+            f"{c.p:.2g}",
+            f"{c.p_adjusted:.2g}",
+            "worse" + (", meaningfully" if table.compared[leader.name, entry.name].meaningful else "")
+            if c.worse
+            else "equivalent"
+            if c.equivalent(table.region)
+            else "not decided",
+        )
+        for entry, c in found
+    ]
+    head = [
+        "against " + leader.name,
+        "difference",
+        "95 % interval",
+        f"{leader.name} wins a pair",
+        "Wilcoxon p",
+        "Holm",
+        "decision",
+    ]
+    blocks = np.stack([entry.scores.ravel() for entry in table.entries], axis=1)
+    ranked = ranks(blocks, [entry.name for entry in table.entries])
+    diagram = svg.critical_difference(ranked.mean, ranked.critical_difference, "Critical difference diagram of mean ranks")
+    return (
+        _heading("Paired differences", f"From {leader.name}, over the same seeds and splits, in {points}.")
+        + _figure(drawing, f"Shaded: differences of at most {table.difference(table.region)}, which make none in practice.")
+        + _details("Numbers", _table(head, rows))
+        + _figure(
+            diagram,
+            f"Mean rank over the {ranked.blocks} paired runs, 1 is best; a bar joins what Nemenyi's test does not tell apart "
+            f"(Friedman p = {ranked.p:.2g}). Runs of one data set are no independent data sets: read it as a description.",
+        )
+    )
+
+
+def _depth(table: Table) -> str:
+    titles = {
+        "rms_gradient_start": "Gradient before training",
+        "rms_gradient_end": "Gradient after training",
+        "variance_z_start": "Variance before training",
+        "variance_z_end": "Variance after training",
+    }
+    if not any(entry.depth for entry in table.entries):
+        return ""
+    parts = [
+        _heading(
+            "Gradient and variance by depth",
+            "Medians over runs: RMS of dL/dz per sample, and variance of the pre-activations z, by hidden layer. Flat before "
+            "training is what an initialisation should give; a line that falls towards layer 1 is a gradient that vanishes.",
+        )
+    ]
+    for key, title in titles.items():
+        series = {entry.name: entry.depth[key] for entry in table.entries if entry.depth.get(key)}
+        parts.append(f"<h3>{title}</h3>" + _figure(svg.lines(series, title, "hidden layer", _short, logarithmic=True)))
+    deepest = max(len(v) for entry in table.entries for v in entry.depth.values())
+    rows = [
+        [entry.name, titles[key].lower(), *(_short(v) for v in entry.depth[key])]
+        for entry in table.entries
+        for key in titles
+        if key in entry.depth
+    ]
+    head = ["activation", "", *(str(i + 1) for i in range(deepest))]
+    return "".join(parts) + _details("Numbers", _table(head, rows))
+
+
+def _short(value: float) -> str:
+    return "–" if not math.isfinite(value) else f"{value:.2g}"
+
+
+def _seeds(table: Table) -> str:
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in more_seeds(table))
+    if len(table.entries) < 2:
+        return ""
+    splits, seeds = table.leader.scores.shape
+    spreads = [table.spread(entry.name) for entry in table.entries[1:]]
+    typical = Spread(float(np.median([s.seeds for s in spreads])), float(np.median([s.splits for s in spreads])), 1.0)
+    counts = sorted({max(2, seeds // 2), seeds, 2 * seeds, 4 * seeds})
+    found = [smallest_difference(typical, (splits, count), table.comparisons) for count in counts]
+    scale = 100 if table.metric == "accuracy" else 1
+    series = {"all pairs": [scale * v for v in found]}
+    drawing = ""
+    if sum(map(math.isfinite, found)) > 1:
+        drawing = svg.lines(
+            series, "Smallest difference that is found", "seeds", lambda v: f"{v:.3g}", xs=[float(count) for count in counts]
+        )
+    shown = [(str(count), table.difference(v) if math.isfinite(v) else "none") for count, v in zip(counts, found, strict=True)]
+    rows = []
+    for entry in table.entries[1:]:
+        of = table.spread(entry.name)
+        needed = table.needed(entry.name)
+        rows.append(
+            (
+                entry.name,
+                table.difference(table.leader.mean - entry.mean),
+                table.difference(of.seeds) if math.isfinite(of.seeds) else "–",
+                table.difference(of.splits),
+                "told apart" if "a" not in entry.group else str(needed) if needed else "more splits",
+            )
+        )
+    unit = " in points" if scale == 100 else ""
+    return (
+        _heading("Would more seeds help?")
+        + sentences
+        + _figure(drawing, f"The smallest difference{unit} found in four of five simulated studies, by number of seeds.")
+        + _details(
+            "Numbers",
+            _table(["seeds", "found"], shown)
+            + _table(["against the leader", "gap", "sd of seeds", "sd of splits", "seeds needed"], rows),
+        )
+    )
+
+
+def _tuning(table: Table) -> str:
+    series = {entry.name: entry.expected for entry in table.entries}
+    if max(len(values) for values in series.values()) < 2:
+        return _heading("Tuning", "Only one setting was tried, so nothing was tuned.")
+    title = "Expected best against tuning budget"
+    write = (lambda v: table.score(v, 1)) if table.metric == "accuracy" else _short
+    rows = [(name, *(table.score(v) for v in values)) for name, values in series.items()]
+    head = ["activation", *(f"{i + 1} tried" for i in range(max(map(len, series.values()))))]
+    return (
+        _heading(
+            title,
+            f"Test {table.metric} to expect when so many of the settings are tried, drawn at random, and "
+            "the best on validation is kept.",
+        )
+        + _figure(svg.lines(series, title, "settings tried", write))
+        + _details("Numbers", _table(head, rows))
+    )
+
+
+def _overall(study: Study) -> str:
+    overall = study.analysis.overall
+    assert overall is not None
+    diagram = svg.critical_difference(overall.mean, overall.critical_difference, "Critical difference diagram over data sets")
+    order = sorted(overall.mean, key=lambda name: overall.mean[name])
+    rows = [
+        [name, f"{overall.mean[name]:.2f}", *(table.score(table[name].mean) for table in study.analysis.tables)]
+        for name in order
+    ]
+    head = ["activation", "mean rank", *(str(table.dataset["name"]) for table in study.analysis.tables)]
+    about = f"Mean ranks over {overall.blocks} data sets, 1 is best. Friedman p = {overall.p:.2g}."
+    return _heading("Over all data sets", about) + _figure(diagram) + _table(head, rows)
+
+
+def _protocol(study: Study) -> str:
+    plan = study.plan
+    rows: list[tuple[str, str]] = []
+    for table in study.analysis.tables:
+        one: dict[str, Any] = table.dataset
+        parts = one.get("parts") or []
+        what = f"{one['classes']} classes" if one["classes"] else "regression"
+        split = f"; {parts[0]:,} to train, {parts[1]:,} to validate, {parts[2]:,} to test" if parts else ""
+        rows.append(
+            (f"data: {one['name']}", f"{one['rows']:,} rows, {one['features']} features, {what}{split}; {one['fingerprint']}")
+        )
+        constant = one.get("constant") or []
+        if constant and one["metric"] == "accuracy":
+            rows.append(("constant prediction", table.score(float(np.mean(constant)))))
+    rates = ", ".join(f"{rate:g}" for rate in sorted(plan.learning_rates))
+    rows += [
+        ("varied", f"{len(plan.activations)} activations: {', '.join(plan.activations)}"),
+        ("tuned for each", f"learning rate ({rates})" + (f", gain ({', '.join(plan.gains)})" if len(plan.gains) > 1 else "")),
+        ("repeated", f"{plan.seeds} seeds × {plan.splits} splits; {plan.runs:,} runs in all"),
+        (
+            "chosen",
+            "on validation rows, by the other seeds of the same split"
+            if plan.seeds > 1
+            else "on validation rows, by the one seed",
+        ),
+        ("judged", "on test folds that no choice has seen; runs paired by seed and split: same weights, same batches"),
+        ("better means", "95 % bootstrap interval of P(A beats B) above 0.5, and Wilcoxon p < 0.05 after Holm over all pairs"),
+        *((f"not varied: {name}", text) for name, text in plan.constants()),
+    ]
+    gains = study.facts.get("gains") or {}
+    if gains and "exact" in plan.gains:
+        rows.append(("gains", ", ".join(f"{name} {gain:.4g}" for name, gain in gains.items() if name in plan.activations)))
+    rows += [
+        ("versions", ", ".join(f"{name} {version}" for name, version in study.facts["versions"].items())),
+        ("work", f"{study.facts['runs']:,} runs, {duration(study.facts['seconds'])} of CPU time to train"),
+    ]
+    if study.facts["interrupted"] > 0:
+        rows.append(("interrupted", f"{study.facts['interrupted']} runs were started more than once"))
+    card = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows)
+    return _heading("Protocol") + f"<dl>{card}</dl>"
+
+
+def _commands(study: Study) -> str:
+    command = study.facts.get("command") or "nonlin.compare(...), from Python"
+    lines = [f"# reproduce, or go on where it stopped\n{command}"]
+    if study.facts.get("study"):
+        lines.append(f"# this page again, without training\nnonlin report {study.facts['study']}")
+    today = datetime.now().astimezone().strftime("%Y-%m-%d")
+    return _heading("Commands") + f"<pre>{escape(chr(10).join(lines))}</pre>" + f'<p class="soft">Written on {today}.</p>'

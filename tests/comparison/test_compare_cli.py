@@ -1,0 +1,133 @@
+"""``nonlin compare`` and ``nonlin report`` as a person and as a script use them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from nonlin.cli import app
+
+FAST = "-a relu,tanh --seeds 2 --splits 2 --epochs 2 --learning-rates 0.001,0.01 --workers 0".split()
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments, env={"COLUMNS": "120"}, prog_name="nonlin")
+
+
+def test_a_study(folder: Path) -> None:
+    result = run("compare", "iris", *FAST)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("On iris ")
+    assert result.stdout.splitlines()[-1] == "report: iris.html"
+    assert result.stderr == ""  # no progress where nobody looks
+    assert (folder / "iris.study").exists()
+    page = (folder / "iris.html").read_text(encoding="utf-8")
+    (folder / "iris.html").unlink()
+    again = run("report", "iris.study")
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[0] == result.stdout.splitlines()[0]
+    assert (folder / "iris.html").read_text(encoding="utf-8") == page
+
+
+def test_a_pipe_gets_whole_lines() -> None:
+    result = CliRunner().invoke(app, ["compare", "iris", *FAST], env={"COLUMNS": "60"})
+    assert "…" not in result.stdout
+    assert "95 % interval" in result.stdout
+
+
+def test_json(folder: Path) -> None:
+    result = run("compare", "diabetes", *FAST, "--json", "--report", "r.html", "--study", "s.study")
+    record = json.loads(result.stdout)
+    assert record["datasets"][0]["leader"] in ("relu", "tanh")
+    assert record["datasets"][0]["dataset"]["metric"] == "R²"
+    assert record["plan"]["seeds"] == 2
+    assert (folder / "r.html").exists()
+    assert json.loads(run("report", "s.study", "--json").stdout)["verdict"] == record["verdict"]
+
+
+def test_a_csv_with_an_activation_from_a_file(folder: Path) -> None:
+    rows = "\n".join(f"{i % 7},{'abc'[i % 3]},{i % 2}" for i in range(60))
+    (folder / "my.csv").write_text(f"x,kind,y\n{rows}\n")
+    (folder / "mine.py").write_text(
+        "import nonlin as nl\n@nl.activation\ndef bent(x, a=0.3):\n    return nl.where(x > 0, x, a * x)\n"
+    )
+    arguments = ["compare", "my.csv", "--target", "y", *FAST[2:], "-a", "relu,mine.py:bent", "-a", "elu(alpha=0.5)"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "made one-hot: kind (3)" in result.stdout
+    for name in ("bent", "elu(alpha=0.5)"):
+        assert name in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("nothing.csv", "there is no file nothing.csv: bundled are digits"),
+        ("digit", "there is no file digit: did you mean digits?"),
+        ("bad.csv", "which column of bad.csv is the target? --target one of a, b"),
+        ("bad.csv --target c", "bad.csv has no column 'c'"),
+        ("bad.csv --target b", "b has one value only (1): there is nothing to learn"),
+        ("iris --target y", "iris is bundled and has its target already"),
+        ("iris -a rulu", "there is no activation 'rulu': did you mean"),
+        ("iris -a none.py:f", "none.py cannot be run: FileNotFoundError"),
+        ("iris -a empty.py:f", "empty.py has no activation 'f'"),
+        ("iris --seeds 0", "seeds must be a whole number of at least 1, got 0"),
+        ("iris --widths many", "--widths takes numbers, such as --widths 64,32; got many"),
+        ("iris --learning-rates fast", "--learning-rates takes numbers, such as --learning-rates 0.001,0.01; got fast"),
+        ("iris --budget soon", "--budget takes a time such as 60s, 5m or 1h; got 'soon'"),
+        ("iris --engine dask", "the engine is local or ray, not 'dask'"),
+        ("iris --study bad.csv", "bad.csv is no study file, or a damaged one"),
+        ("iris --study no/where.study", "cannot open no/where.study: No such file or directory"),
+        ("iris --task guess", "the task is classification or regression, not 'guess'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_code_2(arguments: str, sentence: str, folder: Path) -> None:
+    (folder / "bad.csv").write_text("a,b\n" + "1,1\n2,1\n" * 400)
+    (folder / "empty.py").write_text("")
+    result = run("compare", *arguments.split())
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith(f"nonlin: {sentence}")
+    assert not list(folder.glob("*.html"))
+
+
+def test_report_of_nothing() -> None:
+    result = run("report", "none.study")
+    assert (result.exit_code, result.stderr) == (2, "nonlin: there is no study none.study\n")
+
+
+def test_a_report_that_cannot_be_written() -> None:
+    result = run("compare", "iris", *FAST, "--report", "no/where.html")
+    assert result.exit_code == 1
+    assert result.stderr == "nonlin: cannot write no/where.html: No such file or directory\n"
+
+
+@pytest.mark.parametrize("missing", ["torch", "scipy", "sklearn"])
+def test_without_its_extra_it_says_how_to_get_it(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from nonlin.cli import main; sys.argv[1:] = ['compare', 'iris']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
+    assert done.returncode in (1, 2)
+    assert done.stderr.decode().count("\n") == 1
+    assert "missing: pip install" in done.stderr.decode()
+
+
+def test_the_help_loads_no_framework() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; import nonlin.cli\n"
+        "assert CliRunner().invoke(nonlin.cli.app, ['compare', '--help']).exit_code == 0\n"
+        "print(*{'torch', 'scipy', 'pandas', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=True)
+    assert done.stdout.strip() == b""

@@ -1,0 +1,485 @@
+"""Studies, from the plan over engines and ledger to the same table, whatever happened on the way."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nonlin as nl
+from nonlin.activation import Registry
+from nonlin.comparison import DataError, LedgerError, PlanError, compare, load, read
+from nonlin.comparison.engine import Local
+from nonlin.comparison.ledger import Ledger
+from nonlin.comparison.plan import Plan, gather, shrink
+from studies import SMALL, rows_of, table_of
+
+RUN = "import sys; from nonlin.cli import main; sys.argv[0] = 'nonlin'; main()"
+ARGUMENTS = (
+    "compare iris -a relu,tanh,gelu --seeds 2 --splits 2 --epochs 60 --learning-rates 0.001,0.01 --study s.study".split()
+)
+RUNS = 3 * 2 * 2 * 2
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, *ARGUMENTS, *more],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out.decode(), err.decode()
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat.rpartition(")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert finish(start(folder))[0] == 0
+    return rows_of(folder / "s.study")
+
+
+def check_that_no_work_was_lost(path: Path) -> None:
+    """Each run is there once, and none was started again after it had been finished."""
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT count(*), count(DISTINCT key) FROM runs").fetchone() == (RUNS, RUNS)
+    late = "SELECT count(*) FROM attempts JOIN runs USING (key) WHERE started > finished"
+    assert db.execute(late).fetchone() == (0,)
+    db.close()
+
+
+# --- whatever happens -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_killed_at_ten_random_moments(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    moments = random.Random(0)
+    kept = -1
+    for _ in range(10):
+        process = start(tmp_path)
+        try:
+            process.communicate(timeout=moments.uniform(0.5, 9))
+        except subprocess.TimeoutExpired:
+            workers = children_of(process.pid)
+            process.kill()
+            process.communicate()
+            for pid in workers:  # they end by themselves
+                for _ in range(100):
+                    if not Path(f"/proc/{pid}").exists() or "(zombie)" in Path(f"/proc/{pid}/status").read_text():
+                        break
+                    time.sleep(0.1)
+                else:
+                    pytest.fail("a worker outlived its driver")
+        if (tmp_path / "s.study").exists():
+            try:
+                rows = len(rows_of(tmp_path / "s.study"))
+            except LedgerError:  # killed while the file was being made
+                rows = 0
+            assert rows >= kept
+            kept = rows
+    code, _, err = finish(start(tmp_path))
+    assert (code, err) == (0, "")
+    assert rows_of(tmp_path / "s.study") == undisturbed
+    check_that_no_work_was_lost(tmp_path / "s.study")
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the workers")
+def test_workers_that_are_killed_are_replaced(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    process = start(tmp_path, "--workers", "2")
+    killed: set[int] = set()
+    chance = random.Random(1)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and len(killed) < 4 and time.monotonic() < deadline:
+        time.sleep(chance.uniform(0.5, 2.5))
+        workers = [pid for pid in children_of(process.pid) if pid not in killed]
+        if workers:
+            killed.add(victim := chance.choice(workers))
+            os.kill(victim, signal.SIGKILL)
+    code, _, err = finish(process)
+    assert (code, err) == (0, "")
+    assert killed
+    assert rows_of(tmp_path / "s.study") == undisturbed
+    check_that_no_work_was_lost(tmp_path / "s.study")
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    process = start(tmp_path)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        if (tmp_path / "s.study").exists() and children_of(process.pid):
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(process)
+    if code:  # it may have been done before
+        assert (code, out) == (130, "")
+        assert err.strip() == f"stopped; s.study keeps what was finished. To go on: nonlin {' '.join(ARGUMENTS)}"
+    assert finish(start(tmp_path))[0] == 0
+    assert rows_of(tmp_path / "s.study") == undisturbed
+
+
+def test_the_engines_agree(tmp_path: Path) -> None:
+    here = compare("iris", **SMALL, workers=0, study=tmp_path / "a.study")
+    there = compare("iris", **SMALL, workers=2, study=tmp_path / "b.study")
+    assert rows_of(tmp_path / "a.study") == rows_of(tmp_path / "b.study")
+    assert table_of(here) == table_of(there)
+
+
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> None:
+    ray = pytest.importorskip("ray")
+    arguments = {**SMALL, "seeds": 3, "epochs": 40}
+    expected = compare("iris", **arguments, workers=0, study=tmp_path / "a.study")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    try:
+        killed: list[int] = []
+
+        def kill_one(progress: Any) -> None:
+            if progress.fresh and not killed:
+                workers = [
+                    pid
+                    for pid in _descendants(os.getpid())
+                    if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::_train")
+                ]
+                if workers:
+                    killed.append(workers[0])
+                    os.kill(workers[0], signal.SIGKILL)
+
+        found = compare("iris", **arguments, engine="ray", study=tmp_path / "b.study", progress=kill_one)
+    finally:
+        ray.shutdown()
+    assert killed
+    assert rows_of(tmp_path / "a.study") == rows_of(tmp_path / "b.study")
+    assert table_of(expected) == table_of(found)
+
+
+def _descendants(pid: int) -> list[int]:
+    found, new = [], [pid]
+    while new:
+        new = [child for parent in new for child in children_of(parent)]
+        found += new
+    return found
+
+
+class _Deadly:
+    """An activation whose unpickling ends the process: a worker that dies of its stack each time."""
+
+    gain = 1.0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def test_a_stack_that_kills_its_workers_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nonlin.comparison.study as module
+
+    real = module.ingredients
+
+    def deadly(activation: Any, gain: str) -> Any:
+        return _Deadly() if activation.name == "tanh" else real(activation, gain)
+
+    monkeypatch.setattr(module, "ingredients", deadly)
+    found = compare("iris", **SMALL, workers=1)
+    assert found.analysis.tables[0].excluded == {"tanh": "its worker died 3 times"}
+    assert "Runs that failed: tanh all (its worker died 3 times)." in found.verdict
+
+
+# --- the ledger ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_missing_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    first = compare("iris", **SMALL, workers=0, study=path)
+    done: list[Any] = []
+    again = compare("iris", **SMALL, workers=0, study=path, progress=done.append)
+    assert done[-1].fresh == 0
+    assert table_of(again) == table_of(first)
+    more = compare("iris", **{**SMALL, "seeds": 3}, workers=0, study=path, progress=done.append)
+    assert done[-1].fresh == 3 * 2 * 1 * 2
+    assert more.plan.runs == 36
+    direct = compare("iris", **{**SMALL, "seeds": 3}, workers=0)
+    assert table_of(more) == table_of(direct)
+
+
+def test_a_study_is_read_without_training(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    found = compare("iris", **SMALL, workers=0, study=path)
+    before = path.read_bytes()
+    assert table_of(read(path)) == table_of(found)
+    assert path.read_bytes() == before
+
+
+def test_a_study_that_is_not_complete_is_judged_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    compare("iris", **SMALL, workers=0, study=path)
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM runs WHERE activation = 'gelu'")
+    db.commit()
+    db.close()
+    found = read(path)
+    assert [entry.name for entry in found.analysis.tables[0].entries if entry.name == "gelu"] == []
+    assert "8 of 24 runs are still missing" in found.verdict
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    compare("iris", **SMALL, workers=0, study=path)
+    with pytest.raises(LedgerError, match=r"is a study of iris, not of wine: choose another --study file, or move .* away"):
+        compare("wine", **SMALL, workers=0, study=path)
+    iris = load("iris")
+    with pytest.raises(LedgerError, match=r"is a study of other data under the name iris \(150 rows, here 140\)"):
+        compare(load(iris.numeric[:140], iris.target[:140], name="iris"), **SMALL, workers=0, study=path)
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    compare("iris", **SMALL, workers=0, study=path)
+    with Ledger(path) as ledger:
+        ledger.note("versions", {**ledger.get("versions"), "torch": "1.0"})
+    with pytest.raises(
+        LedgerError, match=r"was made with torch 1.0 \(now .*\), so its runs do not compare with new ones: choose"
+    ):
+        compare("iris", **SMALL, workers=0, study=path)
+
+
+def test_the_same_name_with_another_formula_is_refused(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "s.study"
+    one = nl.activation(name="mine")(lambda x: x * nl.sigmoid(x))
+    compare("iris", **{**SMALL, "activations": ["relu", one]}, workers=0, study=path)
+    two = nl.activation(name="mine")(lambda x: x * nl.tanh(x))
+    with pytest.raises(LedgerError, match="mine has another formula or other parameters"):
+        compare("iris", **{**SMALL, "activations": ["relu", two]}, workers=0, study=path)
+
+
+@pytest.mark.parametrize("content", [b"hello, this is no database at all" * 9, None])
+def test_a_file_that_is_no_study_is_left_alone(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "precious.db"
+    if content is None:
+        db = sqlite3.connect(path)
+        db.execute("CREATE TABLE mine (a)")
+        db.commit()
+        db.close()
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"is no study file|is not a study of nonlin"):
+        compare("iris", **SMALL, workers=0, study=path)
+    with pytest.raises(LedgerError, match=r"is no study file|is not a study of nonlin"):
+        read(path)
+    assert path.read_bytes() == before
+
+
+def test_two_at_a_time_are_refused(tmp_path: Path) -> None:
+    with Ledger(tmp_path / "s.study"), pytest.raises(LedgerError, match="is in use by another process"):
+        compare("iris", **SMALL, workers=0, study=tmp_path / "s.study")
+
+
+def test_a_locked_ledger_stops_cleanly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s.study"
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: real(*a, **{**k, "timeout": 0.1}))
+    other: list[sqlite3.Connection] = []
+
+    def lock(progress: Any) -> None:
+        if progress.done >= 8 and not other:
+            other.append(real(path))
+            other[0].execute("BEGIN EXCLUSIVE")
+
+    with pytest.raises(LedgerError, match="is locked by another program; it holds all runs that were finished before"):
+        compare("iris", **SMALL, workers=0, study=path, progress=lock)
+    other[0].close()
+    with Ledger(path, writable=False) as ledger:
+        assert len(ledger.finished()) == 8
+    assert compare("iris", **SMALL, workers=0, study=path).analysis.missing == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
+def test_a_full_disk_stops_cleanly(tmp_path: Path) -> None:
+    code = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (60_000, r.RLIM_INFINITY)); {RUN}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *ARGUMENTS, "--workers", "1"], cwd=tmp_path, capture_output=True, timeout=200, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.decode().count("\n") == 1
+    assert (
+        "s.study holds all runs that were finished before" in done.stderr.decode() or "cannot be used" in done.stderr.decode()
+    )
+    kept = len(rows_of(tmp_path / "s.study"))
+    assert 0 < kept < RUNS
+    code_, _, err = finish(start(tmp_path))
+    assert (code_, err) == (0, "")
+    check_that_no_work_was_lost(tmp_path / "s.study")
+
+
+def test_no_study_to_read(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="there is no study"):
+        read(tmp_path / "none.study")
+    with Ledger(tmp_path / "empty.study"):
+        pass
+    with pytest.raises(LedgerError, match="holds no plan"):
+        read(tmp_path / "empty.study")
+
+
+# --- what is asked for ----------------------------------------------------------------------------------------------------
+
+
+def test_a_users_activation_reaches_the_workers(registry: Registry) -> None:
+    @nl.activation
+    def wobble(x: Any, beta: float = 0.5) -> Any:
+        """ReLU with a wave."""
+        return nl.where(x > 0, x + beta * nl.sin(x), 0.1 * x)
+
+    found = compare("iris", **{**SMALL, "activations": ["relu", wobble, "leaky_relu(negative_slope=0.3)"]}, workers=1)
+    names = {entry.name for entry in found.analysis.tables[0].entries}
+    assert names == {"relu", "wobble", "leaky_relu(negative_slope=0.3)"}
+    assert found.analysis.missing == 0
+
+
+def test_an_own_model_reaches_the_workers() -> None:
+    digits = load("digits")
+
+    def small_cnn(activation: Any) -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Conv2d(1, 4, 3), activation, nn.Flatten(), nn.Linear(144, 10))
+
+    X, y = digits.numeric.reshape(-1, 1, 8, 8)[:200], digits.target[:200]
+    found = compare(X, y, model=small_cnn, activations=["relu", "gelu"], seeds=2, splits=1, epochs=3, workers=1)
+    assert found.plan.model.startswith("small_cnn [")
+    assert found.plan.gains == ("own",)
+    assert all(entry.failed == 0 for entry in found.analysis.tables[0].entries)
+    with pytest.raises(PlanError, match="your own model has its own widths"):
+        compare(X, y, model=small_cnn, widths=3)
+
+
+def test_several_data_sets_are_ranked() -> None:
+    found = compare(["iris", "wine", "diabetes"], **SMALL, workers=0)
+    assert [table.dataset["name"] for table in found.analysis.tables] == ["iris", "wine", "diabetes"]
+    assert found.analysis.overall is not None
+    assert sum(found.analysis.overall.mean.values()) == pytest.approx(6)
+    assert "Over 3 data sets" in found.verdict
+    assert "Over all data sets" in found.html()
+
+
+def test_a_frame_with_everything() -> None:
+    import pandas as pd
+
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": generator.normal(size=90), "kind": generator.choice(["x", "y"], 90)})
+    frame["price"] = 3 * frame["a"] + (frame["kind"] == "x") + generator.normal(0, 0.1, 90)
+    frame.loc[4, "a"] = np.nan
+    found = compare(frame, "price", **{**SMALL, "epochs": 60}, workers=0)
+    assert found.analysis.tables[0].leader.mean > 0.6
+    assert "R²" in found.verdict
+
+
+def test_a_budget_sizes_the_study_once(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    found = compare("iris", activations=["relu", "tanh"], budget=4, epochs=5, workers=0, study=path)
+    again = compare("iris", activations=["relu", "tanh"], budget=4, epochs=5, workers=0, study=path)
+    assert found.plan == again.plan
+    assert found.plan.seeds >= 2
+
+
+def test_an_engine_runs_more_than_once() -> None:
+    """A trial for the budget comes before the study; what its workers say when they end is not for the study."""
+    found = compare("iris", activations=["relu", "tanh"], budget=8, epochs=3, workers=2)
+    assert found.analysis.missing == 0
+    engine = Local(1)
+    for _ in range(2):
+        assert compare("iris", **SMALL, engine=engine).analysis.missing == 0
+
+
+def test_shrinking() -> None:
+    plan = Plan()
+    sizes = [shrink(plan, factor).runs for factor in (3, 1, 0.5, 0.3, 0.1, 0.001)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[:2] == [2700, 900]
+    assert shrink(plan, 0.1, fixed=["seeds"]).seeds == 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (["rulu"], "there is no activation 'rulu': did you mean"),
+        (["relu", "ReLU"], "relu stands twice among the activations"),
+        (["softmax"], "softmax is no function of one number"),
+        (["swiglu"], "swiglu is no function of one number"),
+        (["threshold"], r"threshold needs threshold and value: write threshold\(threshold=...\)"),
+        (["elu(alpha)"], r"parameters are written as elu\(parameter=value\)"),
+        (["elu(alpha=-1)"], "elu: alpha must be >= 0, got -1"),
+        (["elu(beta=1)"], "elu has no parameter 'beta'"),
+        ([5], "an activation is a name or made by nonlin.activation, got 5"),
+        ([")("], "is no activation"),
+    ],
+)
+def test_bad_activations(wanted: list[Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        gather(wanted)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seeds": 0}, "seeds must be a whole number of at least 1, got 0"),
+        ({"splits": 50}, "at most 20 splits"),
+        ({"learning_rates": [-1]}, "learning rates must be positive"),
+        ({"learning_rates": [0.1, 0.1]}, "0.1 stands twice"),
+        ({"widths": [0]}, "widths must be whole numbers"),
+        ({"widths": [4, 4], "depth": 3}, "2 widths and a depth of 3 contradict"),
+        ({"depth": 0}, "depth must be from 1 to 200"),
+        ({"gains": ["much"]}, "a gain is exact or a positive number, got 'much'"),
+        ({"budget": -1}, "a budget is a time in seconds"),
+        ({"engine": "dask"}, "the engine is local or ray, not 'dask'"),
+        ({"address": "auto"}, "an address is for --engine ray"),
+        ({"workers": -1}, "cannot be negative"),
+        ({"activations": []}, "there is no activation to compare"),
+    ],
+)
+def test_bad_plans(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        compare("iris", **arguments)
+
+
+def test_bad_data() -> None:
+    with pytest.raises(DataError):
+        compare("no.csv")
+    with pytest.raises(PlanError, match="iris stands twice"):
+        compare(["iris", "iris"])
+
+
+def test_widths_and_depth() -> None:
+    found = compare("iris", activations=["relu"], seeds=1, splits=1, epochs=1, widths=8, depth=5, workers=0)
+    assert found.plan.widths == (8,) * 5
+    assert json.loads(json.dumps(found.plan.as_dict()))["widths"] == [8] * 5
+
+
+def test_a_worker_pool_needs_no_shared_queue() -> None:
+    assert Local(3).workers == 3
+    assert Local().workers >= 1
