@@ -401,6 +401,66 @@ def test_derivative_formula_and_latex_are_those_that_are_computed() -> None:
     assert nl.sigmoid.latex(order=1) == r"\sigma(x) \, \sigma(-x)"
 
 
+# The first call for a dtype finds out what the later ones go to directly.
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@over_entries
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_the_second_call_equals_the_first(name: str, dtype: Any, order: int) -> None:
+    entry = ELEMENTWISE[name].with_(**parameters(name))  # which nobody has called yet
+    small, out = X.astype(dtype), np.empty(X.shape, dtype)
+    calls = [
+        lambda: entry.derivative(small, order=order),
+        lambda: entry.derivative(small, order=order, out=out),
+        lambda: entry.derivative(small, order=order, out=(np.empty_like(out),)),
+        lambda: entry.derivative(small, order=order, out=None),
+        *([lambda: entry(small), lambda: entry(small, out=out)] if order == 0 else []),
+    ]
+    expected = calls[0]()
+    for call in calls * 2:
+        result = call()
+        assert (result.dtype, result.tobytes()) == (expected.dtype, expected.tobytes())
+    assert calls[1]() is out
+
+
+@pytest.mark.parametrize("name", ["relu", "elu", "hard_tanh"])
+def test_later_calls_go_wrong_like_the_first(name: str) -> None:
+    entry, small = nl.activations[name].with_(), X.astype(np.float32)
+    wrong: list[Callable[[], Any]] = [
+        lambda: entry(small, out=np.empty(3, np.float32)),
+        lambda: entry(small, out=np.empty(X.shape, int)),
+        lambda: entry(small, out="there"),
+        lambda: entry(small, wher=True),
+        lambda: entry.derivative(small, order=True),
+        lambda: entry.derivative(small, wrt="y"),
+    ]
+
+    def told() -> list[str]:
+        messages = []
+        for call in wrong:
+            with pytest.raises((TypeError, ValueError)) as caught:
+                call()
+            messages.append(f"{caught.type.__name__}: {caught.value}")
+        return messages
+
+    first = told()
+    entry(small)
+    entry.derivative(small)
+    assert told() == first
+
+
+def test_later_calls_follow_the_precision() -> None:
+    small = np.linspace(-6, -5, 50, dtype=np.float32)
+    fast, exact = nl.gelu.ufunc(small), nl.gelu.ufunc(small.astype(float)).astype(np.float32)
+    assert not np.array_equal(fast, exact)
+    for _ in range(2):
+        assert np.array_equal(nl.gelu(small), fast)
+        with nl.precision("exact"):
+            assert np.array_equal(nl.gelu(small), exact)
+
+
 # --- composing --------------------------------------------------------------------------------------------------------
 
 

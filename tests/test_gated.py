@@ -227,13 +227,14 @@ def test_other_defaults_keep_the_gate() -> None:
     mild = nl.swiglu_clamped.with_(limit=2.0)
     assert isinstance(mild, nl.Gated)
     assert mild.gate == "even"
-    assert mild(3.0, 1.0) == nl.swiglu_clamped(3.0, 1.0, limit=2.0)
+    # Not ==: defaults have kernels of their own, whose last digit may differ.
+    assert mild(3.0, 1.0) == pytest.approx(nl.swiglu_clamped(3.0, 1.0, limit=2.0), rel=1e-15)
 
 
 def test_pickle() -> None:
     assert pickle.loads(pickle.dumps(nl.glu)) is nl.glu
     mild = pickle.loads(pickle.dumps(nl.swiglu_clamped.with_(limit=2.0)))
-    assert (mild.gate, mild(3.0, 1.0)) == ("even", nl.swiglu_clamped(3.0, 1.0, limit=2.0))
+    assert (mild.gate, mild(3.0, 1.0)) == ("even", nl.swiglu_clamped.with_(limit=2.0)(3.0, 1.0))
 
 
 def test_a_pair_of_ones_own(registry: Any) -> None:

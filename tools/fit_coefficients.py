@@ -72,6 +72,7 @@ def _near_place(a: float) -> Any:
     return (mpf(a) - 2) / (mpf(a) + 2)
 
 
+_log1p_rest = _series(lambda q: (mp.log1p(q) - q) / q**2, _power_series(lambda k: mpf((-1) ** (k + 1)) / (k + 2)), 1e-3)
 _TANH_SHRINK = _series(
     lambda z: (_root(z) - mp.tanh(_root(z))) / _root(z) ** 3,
     _power_series(lambda k: -mp.bernoulli(2 * k + 4) * 4 ** (k + 2) * (4 ** (k + 2) - 1) / mp.factorial(2 * k + 4)),
@@ -144,10 +145,10 @@ FITS = {
         {24: 4, 40: 7, 53: 10},
     ),
     "log1p": Fit(
-        "log(1 + q) = q + q^2 p(q), 0 <= q <= 1",
-        _series(lambda q: (mp.log1p(q) - q) / q**2, _power_series(lambda k: mpf((-1) ** (k + 1)) / (k + 2)), 1e-3),
-        (mpf(0), mpf(1)),
-        lambda q: _series(lambda q: q**2 / mp.log1p(q), lambda q: q, 1e-9)(q),
+        "log(1 + q) = q + q^2 p(q - 1/2), 0 <= q <= 1",
+        lambda s: _log1p_rest(s + mpf("0.5")),
+        (mpf("-0.5"), mpf("0.5")),
+        lambda s: (s + mpf("0.5")) ** 2 / mp.log1p(s + mpf("0.5")),
         {24: 8, 40: 14, 53: 20},
     ),
     "erf": Fit(
@@ -184,6 +185,7 @@ CONSTANTS = {
     "1/log(2)": lambda: 1 / mp.log(2),
     "pi": lambda: mp.pi,
     "sqrt(2)": lambda: mp.sqrt(2),
+    "1/sqrt(2 pi)": lambda: 1 / mp.sqrt(2 * mp.pi),
 }
 
 

@@ -28,6 +28,7 @@ from nonlin.formula.expression import (
     trace,
 )
 from nonlin.formula.latex import latex
+from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
 
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 
 Bound: TypeAlias = float | str | None
 _DEFAULT_DTYPE = np.dtype(np.float64)
+_ARRAY = np.ndarray
+_FIRST = 1  # compared by identity: True equals 1, too
+_SmallCall: TypeAlias = Callable[[Any, dict[str, Any]], Any]
+_NUMBERS = frozenset({int, float})
+_OUT = frozenset({"out"})
 _UFUNC_KEYWORDS = frozenset({"out", "where", "dtype", "casting", "order", "subok", "signature"})
 _COMPARISONS: Mapping[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "gt": (">", lambda value, bound: value > bound),
@@ -117,7 +123,14 @@ def _is_pandas(value: Any) -> bool:
 
 
 def _is_bfloat16(operand: Any) -> bool:
-    return getattr(getattr(operand, "dtype", None), "name", None) == "bfloat16"
+    dtype = getattr(operand, "dtype", None)
+    # NumPy puts a dtype's name together anew each time, its kind is there.
+    return getattr(dtype, "kind", None) == "V" and getattr(dtype, "name", None) == "bfloat16"
+
+
+def _is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether it is a dtype of floating-point numbers, in this machine's order of bytes, that results keep."""
+    return (dtype.char in "efd" and dtype.isnative) or dtype.name == "bfloat16"
 
 
 #: What takes care of a framework's arrays: the package they come from, the class in it, and the module of ours.
@@ -206,6 +219,9 @@ class Activation:
         self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
         self.serial = next(_serials)
         instances[self.serial] = self
+        # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
+        self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
+        self._slopes: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
         self._defaults = tuple(p.default for p in self.parameters.values() if p.default is not None)
         # A call with so many arguments and nothing else takes the defaults, which need no check.
         self._only_operands = len(operands) if len(self._defaults) == len(self.parameters) else -1
@@ -213,6 +229,10 @@ class Activation:
     # --- calling ----------------------------------------------------------------------------------------------------
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        if len(arguments) == 1 and type(x := arguments[0]) is _ARRAY:
+            small = self._values.get((get_precision(), x.dtype))
+            if small is not None and (result := small(x, keywords)) is not None:
+                return result
         return self._evaluate("x", 0, arguments, keywords)
 
     def derivative(self, *arguments: Any, order: int = 1, wrt: str = "x", **keywords: Any) -> Any:
@@ -239,15 +259,20 @@ class Activation:
         >>> print(nl.relu.derivative([-1.0, 0.0, 2.0]))
         [0. 0. 1.]
         """
+        if len(arguments) == 1 and type(x := arguments[0]) is _ARRAY and order is _FIRST and wrt == "x":
+            small = self._slopes.get((get_precision(), x.dtype))
+            if small is not None and (result := small(x, keywords)) is not None:
+                return result
         if type(order) is not int:  # True and 1.0 would find the kernel of order 1
             raise ValueError(f"order must be a whole number of at least 0, got {order!r}")
         return self._evaluate(wrt, order, arguments, keywords)
 
     def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        if keywords or len(arguments) != self._only_operands:
-            arguments, keywords = self._bind(arguments, keywords)
-        else:
+        takes_defaults = len(arguments) == self._only_operands
+        if takes_defaults and keywords.keys() <= _UFUNC_KEYWORDS:
             arguments += self._defaults
+        else:
+            arguments, keywords = self._bind(arguments, keywords)
         if isinstance(arguments[0], Expression) or any(isinstance(value, Expression) for value in arguments[1:]):
             if keywords:
                 raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
@@ -255,16 +280,54 @@ class Activation:
         framework = room(arguments)
         if framework is not None:
             return framework.evaluate(self, wrt, order, arguments, keywords)
-        ufunc = self._ufuncs.get((wrt, order, get_precision()))
-        if ufunc is None:
-            ufunc = self.derivative_ufunc(order=order, wrt=wrt)
+        precision = get_precision()
+        found = self._ufuncs.get((wrt, order, precision))
+        ufunc = self.derivative_ufunc(order=order, wrt=wrt) if found is None else found
+        if found is None:
             compile_loop(ufunc, getattr(arguments[0], "dtype", _DEFAULT_DTYPE))
         if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
             arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
+        if takes_defaults and len(self.operands) == 1 and order <= 1 and wrt == "x" and type(arguments[0]) is _ARRAY:
+            dtype = arguments[0].dtype
+            # Another thread may have set another precision meanwhile.
+            if _is_floating(dtype) and self._ufuncs.get((wrt, order, precision)) is ufunc:
+                (self._slopes if order else self._values)[precision, dtype] = self._small_call(ufunc, dtype)
+        return self._apply(ufunc, arguments, keywords)
+
+    def _small_call(self, ufunc: np.ufunc, dtype: np.dtype[Any]) -> _SmallCall:
+        """Return what evaluates a ufunc of one array of that dtype at the default parameters, or returns None for other calls.
+
+        NumPy's own functions take half a microsecond on few numbers. That is also what looking at the arguments costs, so
+        there is only what a call of this kind needs: the defaults are numbers of that dtype already, and a call without
+        stars and keywords is cheaper than one with them.
+        """
+        defaults = tuple(np.asarray(default, dtype) for default in self._defaults)
+        count, first = len(defaults), defaults[0] if defaults else None
+
+        def call(x: Any, keywords: dict[str, Any]) -> Any:
+            if x.size >= big.MINIMUM:
+                return None
+            try:
+                if not keywords:
+                    return ufunc(x) if not count else ufunc(x, first) if count == 1 else ufunc(x, *defaults)
+                if len(keywords) == 1 and type(out := keywords.get("out")) is _ARRAY:
+                    return ufunc(x, out) if not count else ufunc(x, first, out) if count == 1 else ufunc(x, *defaults, out)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise self._explained(error, (x, *defaults)) from error
+            return None
+
+        return call
+
+    def _apply(self, ufunc: np.ufunc, operands: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         try:
-            return ufunc(*arguments, **keywords)
+            x = operands[0]
+            if type(x) is _ARRAY and x.size >= big.MINIMUM and keywords.keys() <= _OUT and _is_floating(x.dtype):
+                result = big.evaluate(ufunc, operands, keywords.get("out"))
+                if result is not None:
+                    return result
+            return ufunc(*operands, **keywords)
         except (TypeError, ValueError, OverflowError) as error:
-            raise self._explained(error, arguments) from error
+            raise self._explained(error, operands) from error
 
     def _bind(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Sort arguments into the ufunc's operands, checked, and its keywords."""
@@ -313,6 +376,8 @@ class Activation:
                 sign, holds = _COMPARISONS[kind]
                 if limit is None or isinstance(value, Expression) or isinstance(limit, Expression):
                     continue
+                if type(value) in _NUMBERS and type(limit) in _NUMBERS and holds(value, limit):
+                    continue  # without NumPy, which takes longer than a small array does
                 if not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)) and not _is_pandas(value):
                     continue  # an array of a library that computes later is not looked into
                 if not np.all(holds(np.asarray(value), limit)):
@@ -375,7 +440,7 @@ class Activation:
             formula,
             names,
             self._typical(),
-            tuple(self.parameters),
+            {name: parameter.default for name, parameter in self.parameters.items()},
             exact=get_precision() == "exact",
             # A derivative has the dtype of the value.
             keeps_integers=is_integral(canonical(self.formula)) and is_integral(formula),

@@ -10,7 +10,7 @@ import pytest
 import nonlin as nl
 from entries import ELEMENTWISE
 from nonlin.kernels.llvm import Compiler, Target
-from nonlin.kernels.ufunc import make_kernel
+from nonlin.kernels.ufunc import Loop
 
 AARCH64 = Compiler(Target("aarch64-unknown-linux-gnu", "generic"))
 OLDEST = Compiler(Target("x86_64-unknown-linux-gnu", "x86-64-v3"))
@@ -20,14 +20,14 @@ OLDEST = Compiler(Target("x86_64-unknown-linux-gnu", "x86-64-v3"))
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_every_kernel_lowers_for_aarch64(name: str, dtype: str) -> None:
     function = nl.activations[name]._function("x", 1)
-    code = AARCH64.assembly(make_kernel(function, (dtype,) * (len(function.operands) + 1)))
+    code = AARCH64.assembly(Loop(function, (dtype,) * (len(function.operands) + 1)).kernel())
     assert "\tret" in code
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "sin", "xielu"])
 def test_the_oldest_x86_target_needs_no_avx512(name: str) -> None:
     function = nl.activations[name]._function("x", 0)
-    code = OLDEST.assembly(make_kernel(function, ("float32",) * (len(function.operands) + 1)))
+    code = OLDEST.assembly(Loop(function, ("float32",) * (len(function.operands) + 1)).kernel())
     assert "ymm" in code
     assert "zmm" not in code
 

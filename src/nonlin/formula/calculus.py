@@ -19,7 +19,7 @@ from nonlin.formula.expression import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> Expression:
@@ -163,7 +163,7 @@ def _stable_node(node: Expression) -> Expression:
     while changed:
         changed = False
         for pattern, replacement in STABLE_FORMS:
-            found = next(_match(pattern, node, {}), None)
+            found = next(match(pattern, node, {}), None)
             if found is not None:
                 # The replacement may open the way for another form, at its root or below.
                 node = stabilize(substitute(replacement, found))
@@ -172,7 +172,7 @@ def _stable_node(node: Expression) -> Expression:
     return node
 
 
-def _match(pattern: Expression, node: Expression, found: dict[str, Expression]) -> Iterator[dict[str, Expression]]:
+def match(pattern: Expression, node: Expression, found: Mapping[str, Expression]) -> Iterator[Mapping[str, Expression]]:
     """Yield the ways to bind the symbols of ``pattern`` so that it equals ``node``."""
     if isinstance(pattern, Symbol):
         if pattern.name not in found:
@@ -194,10 +194,10 @@ def _match(pattern: Expression, node: Expression, found: dict[str, Expression]) 
 
 
 def _match_all(
-    patterns: tuple[Expression, ...], nodes: tuple[Expression, ...], found: dict[str, Expression]
-) -> Iterator[dict[str, Expression]]:
+    patterns: tuple[Expression, ...], nodes: tuple[Expression, ...], found: Mapping[str, Expression]
+) -> Iterator[Mapping[str, Expression]]:
     if not patterns:
         yield found
         return
-    for bound in _match(patterns[0], nodes[0], found):
+    for bound in match(patterns[0], nodes[0], found):
         yield from _match_all(patterns[1:], nodes[1:], bound)

@@ -49,32 +49,45 @@ STORAGES: dict[str, Storage] = {
 
 
 @dataclass(frozen=True)
-class Body:
-    """Straight-line code for a vector of elements."""
+class Kernel:
+    """What is computed for a vector of elements, in straight-line code."""
 
     operations: tuple[Expression, ...]
     """Machine operations for each result in floating lanes; the formulas themselves for integers."""
     lanes: Lanes | None
     """None computes in the integers that come in."""
-    guard: Expression | None = None
-    """What must hold for every element of the vector."""
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """What one compiled loop computes."""
-
-    body: Body
     inputs: tuple[tuple[str, Storage], ...]
     """Name and storage of each operand, in order."""
     output: Storage
     """Storage of every result."""
-    fast: Body | None = None
-    """What is done instead of ``body`` where its guard holds."""
+    guard: Expression | None = None
+    """What must hold for an element; one for which it does not is computed by another kernel."""
     may_overflow: bool = False
     """Whether a finite x can have an infinite result: NumPy is to be told when it happens."""
     may_be_invalid: bool = False
     """Whether an x that is not NaN can have a result that is."""
+
+    widest: int = 16
+    """Elements computed at once, at most."""
+
+    @property
+    def width(self) -> int:
+        """Elements computed at once."""
+        return 8 if self.lanes is not None and self.lanes.element == "float64" else self.widest
+
+
+@dataclass(frozen=True)
+class Driver:
+    """What a loop has to know of its kernel, whatever it computes: many kernels share one."""
+
+    inputs: tuple[Storage, ...]
+    output: Storage
+    results: int
+    width: int
+    fixed: tuple[bool, ...]
+    """Of which operands the kernel takes the value for granted."""
+    may_overflow: bool
+    may_be_invalid: bool
 
 
 def overflow_threshold(storage: str) -> float:
@@ -87,6 +100,17 @@ def overflow_threshold(storage: str) -> float:
         "float16": (65504.0, 16.0),
     }[storage]
     return largest + half_step
+
+
+def round_to(storage: Storage, value: float) -> Fraction:
+    """Return a number as a floating dtype holds it."""
+    if storage.name == "float16":
+        return Fraction(struct.unpack("<e", struct.pack("<e", value))[0])
+    if storage.name == "bfloat16":
+        bits = int.from_bytes(struct.pack("<f", value), "little")
+        bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000  # to nearest, ties to even
+        return Fraction(struct.unpack("<f", bits.to_bytes(4, "little"))[0])
+    return Fraction(struct.unpack("<f", struct.pack("<f", value))[0] if storage.name == "float32" else value)
 
 
 _COMPARE = {"less": "olt", "less_equal": "ole", "greater": "ogt", "greater_equal": "oge"}
@@ -259,6 +283,13 @@ def _pack(value: Fraction, element: str) -> bytes:
     return struct.pack("<f" if element == "float" else "<d", float(value))
 
 
+def bits_of(storage: Storage, value: Fraction) -> int:
+    """Return a number's bits in a floating dtype that holds it."""
+    if storage.name == "bfloat16":
+        return int.from_bytes(struct.pack("<f", float(value)), "little") >> 16
+    return int.from_bytes(struct.pack({2: "<e", 4: "<f", 8: "<d"}[storage.size], float(value)), "little")
+
+
 def _hexadecimal(value: Fraction, element: str) -> str:
     # LLVM writes floats, too, as the bits of the equal double.
     rounded = struct.unpack("<f", _pack(value, element))[0] if element == "float" else float(value)
@@ -395,161 +426,249 @@ class Target:
         return self.triple.startswith(("aarch64", "arm64"))
 
 
-def kernel_source(kernel: Kernel, target: Target) -> str:
-    """Return the LLVM text of a module with the loop ``void loop(char **args, intp *dims, intp *steps, void *data)``.
+#: Elements of a block that is gathered before it is computed, or moved on past the cache after.
+_BLOCK = 512
+#: Results of so many bytes are not kept in the cache: no cache holds them until they are read.
+STREAMED = 2**24
+_LINE = 64
 
-    Vectors of contiguous elements are computed by a function ``run``; where operands are strided, and at the end, blocks of
-    elements are gathered in buffers first and its results scattered, so that there is one body for everything.
-    """
-    writer = _Writer(kernel, target)
-    functions = [writer.run(), writer.loop()]
-    if kernel.fast is not None:
-        functions.insert(0, writer.general())
-    lines = sorted({line for block in writer.declarations for line in _split_declarations(block)})
-    return "\n".join([f'target triple = "{target.triple}"', *lines, *functions, ""])
+#: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
+LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
 
 
-#: elements of a block that is gathered before it is computed
-_BLOCK = 256
+class _Module:
+    """Writes a module of one function."""
+
+    def __init__(self, target: Target, inputs: tuple[Storage, ...], output: Storage, results: int) -> None:
+        self.target = target
+        self.operands, self.output = inputs, output
+        self.storages = [*inputs, *[output] * results]
+        self.inputs = [f"%in{k}" for k in range(len(inputs))]
+        self.outputs = [f"%out{k}" for k in range(results)]
+        self.pointers = [*self.inputs, *self.outputs]
+        self.declarations: set[str] = set()
+        self.code = _Code()
+
+    def text(self, head: str) -> str:
+        """Return the module's text."""
+        attributes = f'"target-cpu"="{self.target.cpu}" "target-features"="{self.target.features}"'
+        lines = sorted({line for block in self.declarations for line in _split_declarations(block)})
+        function = self.code.function(f"{head} {attributes}")
+        return "\n".join([f'target triple = "{self.target.triple}"', *lines, function, "!0 = !{i32 1}", ""])
+
+    def place(self, pointer: str, index: str, step: str | int) -> str:
+        """Return the address of an element."""
+        return self.code.emit(f"getelementptr i8, ptr {pointer}, i64 {self.code.emit(f'mul i64 {index}, {step}')}")
+
+    def cell(self, number: int | str, kind: str = "ptr") -> str:
+        """Load what ``data`` holds."""
+        return self.code.emit(f"load {kind}, ptr {self.code.emit(f'getelementptr ptr, ptr %data, i64 {number}')}")
 
 
-class _Writer:
-    """Writes the functions of a kernel's module."""
+class _KernelModule(_Module):
+    """Writes a kernel as a function over whole vectors of contiguous elements."""
 
     def __init__(self, kernel: Kernel, target: Target) -> None:
+        super().__init__(target, tuple(storage for _, storage in kernel.inputs), kernel.output, len(kernel.operations))
         self.kernel = kernel
-        self.target = target
-        self.operands = [storage for _, storage in kernel.inputs]
-        self.results = len(kernel.body.operations)
-        self.storages = [*self.operands, *[kernel.output] * self.results]
-        self.width = self.width_of(kernel.fast or kernel.body)
-        self.declarations: set[str] = set()
-        self.attributes = f'"target-cpu"="{target.cpu}" "target-features"="{target.features}"'
-        self.inputs = [f"%in{k}" for k in range(len(self.operands))]
-        self.outputs = [f"%out{k}" for k in range(self.results)]
-        pointers = ", ".join(f"ptr {name}" for name in [*self.inputs, *self.outputs, "%status"])
-        self.signature = pointers
 
-    @staticmethod
-    def width_of(body: Body) -> int:
-        """Elements that a body computes at once."""
-        return 8 if body.lanes is not None and body.lanes.element == "float64" else 16
-
-    def _body(self, body: Body, values: dict[str, str]) -> _Body:
-        """Return a writer for a body's lanes."""
-        width = self.width_of(body)
-        if body.lanes is None:
-            return _IntegerBody(width, self.kernel.output, values)
-        return _FloatingBody(width, "float" if body.lanes.element == "float32" else "double", values)
-
-    def _load_inputs(self, code: _Code, body: Body, places: list[str]) -> _Body:
-        writer = self._body(body, {})
+    def _load_inputs(self, places: list[str]) -> _Body:
+        kernel = self.kernel
+        writer: _Body
+        if kernel.lanes is None:
+            writer = _IntegerBody(kernel.width, kernel.output, {})
+        else:
+            writer = _FloatingBody(kernel.width, "float" if kernel.lanes.element == "float32" else "double", {})
         writer.values = {
-            name: _load(code, place, storage, writer.element, writer.width)
-            for (name, storage), place in zip(self.kernel.inputs, places, strict=False)
+            name: _load(self.code, place, storage, writer.element, writer.width)
+            for (name, storage), place in zip(kernel.inputs, places, strict=False)
         }
         return writer
 
-    def _take_lines(self, code: _Code, writer: _Body) -> None:
+    def _take_lines(self, writer: _Body) -> None:
         """Move what the writer has written so far into the function."""
-        code.lines += writer.lines[writer.taken :]
+        self.code.lines += writer.lines[writer.taken :]
         writer.taken = len(writer.lines)
         self.declarations |= writer.declarations
 
-    def _store_results(self, code: _Code, writer: _Body, results: list[str], places: list[str]) -> None:
+    def _store_results(self, writer: _Body, results: list[str], places: list[str]) -> None:
         for result, place in zip(results, places[len(self.operands) :], strict=True):
-            _store(code, result, place, self.kernel.output, writer.element, writer.width)
+            _store(self.code, result, place, self.output, writer.element, writer.width)
 
-    def _places(self, code: _Code, index: str, steps: list[str] | None = None) -> list[str]:
-        """Return the addresses of elements number ``index`` in every operand and result."""
-        names = [*self.inputs, *self.outputs]
-        places = []
-        for k, (name, storage) in enumerate(zip(names, self.storages, strict=True)):
-            step = str(storage.size) if steps is None or k >= len(steps) else steps[k]
-            places.append(code.emit(f"getelementptr i8, ptr {name}, i64 {code.emit(f'mul i64 {index}, {step}')}"))
-        return places
-
-    def general(self) -> str:
-        """Write ``general``: one vector, whatever its elements are."""
-        code, body = _Code(), self.kernel.body
+    def outside(self) -> str:
+        """Write ``void outside(char **places, void *data, intp count)``: elements that another kernel's guard excludes."""
+        code, kernel = self.code, self.kernel
+        for k, name in enumerate(self.pointers):
+            code.do(f"{name} = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %places, i64 {k}')}")
         code.do("br label %part")
         code.label("part")
         code.do("%i = phi i64 [0, %0], [%next, %part]")
-        places = self._places(code, "%i")
-        writer = self._load_inputs(code, body, places)
-        results = [writer(operations) for operations in body.operations]
-        self._take_lines(code, writer)
-        self._store_results(code, writer, results, places)
-        code.do(f"%next = add i64 %i, {writer.width}")
-        code.do(f"br i1 {code.emit(f'icmp slt i64 %next, {self.width}')}, label %part, label %end")
+        places = [self.place(name, "%i", s.size) for name, s in zip(self.pointers, self.storages, strict=True)]
+        writer = self._load_inputs(places)
+        results = [writer(operations) for operations in kernel.operations]
+        self._take_lines(writer)
+        self._store_results(writer, results, places)
+        code.do(f"%next = add i64 %i, {kernel.width}")
+        code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %part, label %end")
         code.label("end")
-        pointers = ", ".join(f"ptr {name}" for name in [*self.inputs, *self.outputs])
-        return code.function(f"internal void @general({pointers}) noinline {self.attributes}")
+        return self.text("void @outside(ptr %places, ptr %data, i64 %count)")
 
     def run(self) -> str:
         """Write ``run``: ``count`` elements, whole vectors; operand k moves on by ``%step{k}`` bytes an element."""
-        code, kernel = _Code(), self.kernel
-        body = kernel.fast or kernel.body
-        spare = [code.emit(f"alloca <{self.width} x {kernel.output.llvm}>") for _ in self.outputs]
+        code, kernel = self.code, self.kernel
+        spare = [code.emit(f"alloca <{kernel.width} x {self.output.llvm}>") for _ in self.outputs]
+        listed = code.emit(f"alloca [{len(self.pointers)} x ptr]")
         code.do("br label %pass")
         code.label("pass")
         code.do("%i = phi i64 [0, %0], [%next, %done]")
-        places = self._places(code, "%i", [f"%step{k}" for k in range(len(self.operands))])
-        writer = self._load_inputs(code, body, places)
-        guard = None if body.guard is None else writer(body.guard)
-        results = [writer(operations) for operations in body.operations]
-        self._take_lines(code, writer)
+        steps: list[str | int] = [*(f"%step{k}" for k in range(len(self.operands))), *[self.output.size] * len(self.outputs)]
+        places = [self.place(name, "%i", step) for name, step in zip(self.pointers, steps, strict=True)]
+        writer = self._load_inputs(places)
+        guard = None if kernel.guard is None else writer(kernel.guard)
+        results = [writer(operations) for operations in kernel.operations]
+        self._take_lines(writer)
         if guard is None:
             code.do("br label %done")
             code.label("done")
         else:
-            reduce = f"i1 @llvm.vector.reduce.and.v{self.width}i1"
-            self.declarations.add(f"declare {reduce}({writer.mask})")
-            code.do(f"br i1 {code.emit(f'call {reduce}({writer.mask} {guard})')}, label %done, label %outside")
-            # Every element is computed by the body that its own value asks for, whatever stands beside it.
-            code.label("outside")
-            arguments = [*places[: len(self.operands)], *spare]
-            code.do(f"call void @general({', '.join(f'ptr {place}' for place in arguments)})")
-            mixed = []
-            for result, place in zip(results, spare, strict=True):
-                other = _load(code, place, kernel.output, writer.element, self.width)
-                mixed.append(code.emit(f"select {writer.mask} {guard}, {writer.vector} {result}, {writer.vector} {other}"))
-            code.do("br label %done")
-            code.label("done")
-            results = [
-                code.emit(f"phi {writer.vector} [{result}, %pass], [{other}, %outside]")
-                for result, other in zip(results, mixed, strict=True)
-            ]
+            results = self._outside_guard(writer, guard, results, [*places[: len(self.operands)], *spare], listed)
         if isinstance(writer, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
             self.declarations |= _note_status(code, kernel, writer, writer.values["x"], results, "%status")
-        self._store_results(code, writer, results, places)
-        code.do(f"%next = add i64 %i, {self.width}")
+        self._store_results(writer, results, places)
+        code.do(f"%next = add i64 %i, {kernel.width}")
         code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %pass, label %end")
         code.label("end")
-        steps = "".join(f", i64 %step{k}" for k in range(len(self.operands)))
-        return code.function(f"internal void @run({self.signature}, i64 %count{steps}) noinline {self.attributes}")
+        return self.text(f"void @run({_run_signature(len(self.operands), len(self.outputs))})")
 
-    def _call_run(self, code: _Code, places: list[str], count: str, steps: list[str]) -> None:
-        arguments = [*(f"ptr {place}" for place in [*places, "%status"]), *(f"i64 {n}" for n in [count, *steps])]
-        code.do(f"call void @run({', '.join(arguments)})")
+    def _outside_guard(self, writer: _Body, guard: str, results: list[str], places: list[str], listed: str) -> list[str]:
+        """Compute every element by the kernel that its own value asks for, whatever stands beside it."""
+        code = self.code
+        reduce = f"i1 @llvm.vector.reduce.and.v{writer.width}i1"
+        self.declarations.add(f"declare {reduce}({writer.mask})")
+        code.do(f"br i1 {code.emit(f'call {reduce}({writer.mask} {guard})')}, label %done, label %outside")
+        code.label("outside")
+        for k, place in enumerate(places):
+            code.do(f"store ptr {place}, ptr {code.emit(f'getelementptr ptr, ptr {listed}, i64 {k}')}")
+        code.do(f"call void {self.cell(OUTSIDE)}(ptr {listed}, ptr %data, i64 {writer.width})")
+        mixed = []
+        for result, place in zip(results, places[len(self.operands) :], strict=True):
+            other = _load(code, place, self.output, writer.element, writer.width)
+            mixed.append(code.emit(f"select {writer.mask} {guard}, {writer.vector} {result}, {writer.vector} {other}"))
+        code.do("br label %done")
+        code.label("done")
+        return [
+            code.emit(f"phi {writer.vector} [{result}, %pass], [{other}, %outside]")
+            for result, other in zip(results, mixed, strict=True)
+        ]
+
+
+def _run_signature(inputs: int, results: int, prefix: str = "%") -> str:
+    names = [*(f"in{k}" for k in range(inputs)), *(f"out{k}" for k in range(results)), "status", "data"]
+    numbers = ["count", *(f"step{k}" for k in range(inputs))]
+    return ", ".join([*(f"ptr {prefix}{name}" for name in names), *(f"i64 {prefix}{name}" for name in numbers)])
+
+
+class _DriverModule(_Module):
+    """Writes the loop that NumPy calls: ``void loop(char **args, intp *dims, intp *steps, void *data)``.
+
+    Contiguous and unmoving operands go to the kernel's ``run`` as they are. Strided ones, and what is left at the end, are
+    gathered in buffers first and the results scattered.
+    """
+
+    def __init__(self, driver: Driver, target: Target) -> None:
+        super().__init__(target, driver.inputs, driver.output, driver.results)
+        self.driver = driver
+
+    def _call_run(self, places: list[str], count: str, steps: list[str]) -> None:
+        pointers = [*places, "%status", "%data"]
+        arguments = [*(f"ptr {pointer}" for pointer in pointers), *(f"i64 {number}" for number in [count, *steps])]
+        self.code.do(f"call void %run({', '.join(arguments)})")
+
+    def _leave_unless_fixed(self, count: str, steps: list[str]) -> None:
+        """Write the call of another loop for operands that have not the values taken for granted."""
+        code = self.code
+        known, single = "true", code.emit(f"icmp eq i64 {count}, 1")
+        for k, storage in enumerate(self.operands):
+            if self.driver.fixed[k]:
+                kind = f"i{8 * storage.size}"
+                item = code.emit(f"load {kind}, ptr {self.inputs[k]}, align 1")
+                same = code.emit(f"icmp eq {kind} {item}, {self.cell(FIXED + k, kind)}")
+                still = code.emit(f"or i1 {single}, {code.emit(f'icmp eq i64 {steps[k]}, 0')}")
+                known = code.emit(f"and i1 {known}, {code.emit(f'and i1 {same}, {still}')}")
+        code.do(f"br i1 {known}, label %fixed, label %other")
+        code.label("other")
+        data = self.cell(OTHER)
+        code.do(f"call void {code.emit(f'load ptr, ptr {data}')}(ptr %args, ptr %dims, ptr %steps, ptr {data})")
+        code.do("ret void")
+
+    def _pays_to_stream(self, whole: str) -> str:
+        """Write the condition under which results go around the cache."""
+        code, size = self.code, self.output.size
+        pays = code.emit(f"icmp sge i64 {whole}, {STREAMED // size}")
+        address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
+        aligned = code.emit(f"icmp eq i64 {code.emit(f'and i64 {address}, {size - 1}')}, 0")
+        pays = code.emit(f"and i1 {pays}, {aligned}")
+        for name in self.inputs:
+            # In place the lines are in the cache already, and what is computed twice below would be wrong.
+            pays = code.emit(f"and i1 {pays}, {code.emit(f'icmp ne ptr {name}, {self.outputs[0]}')}")
+        return pays
+
+    def _stream(self, places: list[str], whole: str, steps: list[str], buffer: str) -> str:
+        """Write blocks computed in a buffer and moved on with stores that do not read the lines they replace.
+
+        Returns how many elements are done when control leaves for ``rest`` from ``streamed``.
+        """
+        code, size = self.code, self.output.size
+        code.label("stream")
+        self._call_run(places, str(max(self.driver.width, _LINE // size)), steps)  # up to the first element that is aligned
+        address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
+        skipped = code.emit(f"and i64 {code.emit(f'sub i64 0, {address}')}, {_LINE - 1}")
+        first = code.emit(f"udiv i64 {skipped}, {size}")
+        final = code.emit(f"sub i64 {whole}, {_BLOCK}")
+        code.do("br label %ahead")
+        code.label("ahead")
+        code.do(f"%at = phi i64 [{first}, %stream], [%onward, %moved]")
+        here = [self.place(place, "%at", step) for place, step in zip(places, [*steps, str(size)], strict=True)]
+        self._call_run([*here[:-1], buffer], str(_BLOCK), steps)
+        code.do("br label %move")
+        code.label("move")
+        code.do("%m = phi i64 [0, %ahead], [%m1, %move]")
+        line = f"<{_LINE // 4} x i32>"
+        item = code.emit(f"load {line}, ptr {self.place(buffer, '%m', 1)}, align {_LINE}")
+        code.do(f"store {line} {item}, ptr {self.place(here[-1], '%m', 1)}, align {_LINE}, !nontemporal !0")
+        code.do(f"%m1 = add i64 %m, {_LINE}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 %m1, {_BLOCK * size}')}, label %move, label %moved")
+        code.label("moved")
+        code.do(f"%onward = add i64 %at, {_BLOCK}")
+        code.do(f"br i1 {code.emit(f'icmp sle i64 %onward, {final}')}, label %ahead, label %streamed")
+        code.label("streamed")
+        code.do("fence seq_cst")  # such stores are ordered by nothing else
+        code.do("br label %rest")
+        return "%onward"
 
     def loop(self) -> str:
-        """Write ``loop``, which NumPy calls."""
-        code, width, inputs = _Code(), self.width, len(self.operands)
+        """Write ``loop``."""
+        code, width = self.code, self.driver.width
         buffers = [code.emit(f"alloca [{_BLOCK} x {storage.llvm}], align 64") for storage in self.storages]
         flags = _save_flags(code, self.target)
         code.do("%status = alloca i32, align 4")
         code.do("store i32 0, ptr %status")
         count = code.emit("load i64, ptr %dims")
+        code.do(f"%run = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %data, i64 {RUN}')}")
         steps, fits = [], []
-        for k, (name, storage) in enumerate(zip([*self.inputs, *self.outputs], self.storages, strict=True)):
+        for k, (name, storage) in enumerate(zip(self.pointers, self.storages, strict=True)):
             code.do(f"{name} = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %args, i64 {k}')}")
             steps.append(code.emit(f"load i64, ptr {code.emit(f'getelementptr i64, ptr %steps, i64 {k}')}"))
             fits.append(code.emit(f"icmp eq i64 {steps[k]}, {storage.size}"))
         last = code.emit(f"sub i64 {count}, 1")
         code.do(f"br i1 {code.emit(f'icmp sgt i64 {count}, 0')}, label %spread, label %end")
-        # An operand that does not move is spread over a vector once.
         code.label("spread")
+        if any(self.driver.fixed):
+            self._leave_unless_fixed(count, steps)
+        else:
+            code.do("br label %fixed")
+        code.label("fixed")
+        # An operand that does not move is spread over a vector once.
         starts, paces = [], []
         for k, storage in enumerate(self.operands):
             constant = code.emit(f"icmp eq i64 {steps[k]}, 0")
@@ -567,13 +686,32 @@ class _Writer:
         whole = code.emit(f"select i1 {direct}, i64 {code.emit(f'and i64 {count}, {-width}')}, i64 0")
         code.do(f"br i1 {code.emit(f'icmp sgt i64 {whole}, 0')}, label %direct, label %rest")
         code.label("direct")
-        self._call_run(code, [*starts, *self.outputs], whole, paces)
+        streams = self.driver.results == 1
+        if streams:
+            code.do(f"br i1 {self._pays_to_stream(whole)}, label %stream, label %plain")
+            streamed = self._stream([*starts, *self.outputs], whole, paces, buffers[-1])
+            code.label("plain")
+        self._call_run([*starts, *self.outputs], whole, paces)
         code.do("br label %rest")
         code.label("rest")
-        code.do(f"br i1 {code.emit(f'icmp slt i64 {whole}, {count}')}, label %block, label %end")
-        # Blocks: gathered, the last one filled up with its last element, computed, scattered.
+        came = f", [{streamed}, %streamed]" if streams else ""
+        done = code.emit(f"phi i64 [0, %fixed], [{whole}, %{'plain' if streams else 'direct'}]{came}")
+        code.do(f"br i1 {code.emit(f'icmp slt i64 {done}, {count}')}, label %block, label %end")
+        self._blocks(buffers, steps, count, last, done)
+        code.label("end")
+        # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
+        self.declarations |= _restore_flags(code, self.target, flags)
+        if self.driver.may_overflow:
+            _raise_status(code, "%status", 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
+        if self.driver.may_be_invalid:
+            _raise_status(code, "%status", 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
+        return self.text("void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data)")
+
+    def _blocks(self, buffers: list[str], steps: list[str], count: str, last: str, done: str) -> None:
+        """Write the way of all other elements: gathered, the last block filled up, computed, scattered."""
+        code, width, inputs = self.code, self.driver.width, len(self.operands)
         code.label("block")
-        code.do(f"%start = phi i64 [{whole}, %rest], [%after, %scattered]")
+        code.do(f"%start = phi i64 [{done}, %rest], [%after, %scattered]")
         left = code.emit(f"sub i64 {count}, %start")
         small = code.emit(f"icmp slt i64 {left}, {_BLOCK}")
         size = code.emit(f"select i1 {small}, i64 {left}, i64 {_BLOCK}")
@@ -585,36 +723,25 @@ class _Writer:
         inside = code.emit(f"icmp slt i64 {position}, {last}")
         position = code.emit(f"select i1 {inside}, i64 {position}, i64 {last}")
         for k, storage in enumerate(self.operands):
-            source = code.emit(f"getelementptr i8, ptr {self.inputs[k]}, i64 {code.emit(f'mul i64 {position}, {steps[k]}')}")
-            item = code.emit(f"load {storage.llvm}, ptr {source}, align 1")
-            code.do(f"store {storage.llvm} {item}, ptr {code.emit(f'getelementptr {storage.llvm}, ptr {buffers[k]}, i64 %j')}")
+            item = code.emit(f"load {storage.llvm}, ptr {self.place(self.inputs[k], position, steps[k])}, align 1")
+            code.do(f"store {storage.llvm} {item}, ptr {self.place(buffers[k], '%j', storage.size)}")
         code.do("%j1 = add i64 %j, 1")
         code.do(f"br i1 {code.emit(f'icmp slt i64 %j1, {full}')}, label %gather, label %gathered")
         code.label("gathered")
-        self._call_run(code, buffers, full, [str(storage.size) for storage in self.operands])
+        self._call_run(buffers, full, [str(storage.size) for storage in self.operands])
         code.do("br label %scatter")
         code.label("scatter")
         code.do("%k = phi i64 [0, %gathered], [%k1, %scatter]")
         position = code.emit("add i64 %start, %k")
-        for k in range(inputs, len(self.storages)):
-            storage = self.storages[k]
-            item = code.emit(f"load {storage.llvm}, ptr {code.emit(f'getelementptr {storage.llvm}, ptr {buffers[k]}, i64 %k')}")
-            offset = code.emit(f"mul i64 {position}, {steps[k]}")
-            to = code.emit(f"getelementptr i8, ptr {self.outputs[k - inputs]}, i64 {offset}")
-            code.do(f"store {storage.llvm} {item}, ptr {to}, align 1")
+        kind = self.output.llvm
+        for k, name in enumerate(self.outputs, inputs):
+            item = code.emit(f"load {kind}, ptr {self.place(buffers[k], '%k', self.output.size)}")
+            code.do(f"store {kind} {item}, ptr {self.place(name, position, steps[k])}, align 1")
         code.do("%k1 = add i64 %k, 1")
         code.do(f"br i1 {code.emit(f'icmp slt i64 %k1, {size}')}, label %scatter, label %scattered")
         code.label("scattered")
         code.do(f"%after = add i64 %start, {size}")
         code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %block, label %end")
-        code.label("end")
-        # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
-        self.declarations |= _restore_flags(code, self.target, flags)
-        if self.kernel.may_overflow:
-            _raise_status(code, "%status", 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
-        if self.kernel.may_be_invalid:
-            _raise_status(code, "%status", 2, "fsub", "0x7FF0000000000000", "0x7FF0000000000000")  # inf - inf
-        return code.function(f"void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {self.attributes}")
 
 
 # --- floating-point status ------------------------------------------------------------------------------------------------
@@ -718,25 +845,36 @@ class Compiler:
             binding.initialize_all_asmprinters()
         self.target = target
         self._engines: list[Any] = []
+        self._loops: dict[Driver, int] = {}
 
     def _machine(self, *, jit: bool) -> Any:
         found = self._binding.Target.from_triple(self.target.triple)
         return found.create_target_machine(cpu=self.target.cpu, features=self.target.features, opt=2, jit=jit)
 
     def assembly(self, kernel: Kernel) -> str:
-        """Return the machine code as text."""
-        module = self._binding.parse_assembly(kernel_source(kernel, self.target))
+        """Return the machine code of a kernel as text."""
+        module = self._binding.parse_assembly(_KernelModule(kernel, self.target).run())
         module.verify()
         return str(self._machine(jit=False).emit_assembly(module))
 
-    def compile(self, kernel: Kernel) -> int:
-        """Compile a kernel and return the address of its loop, valid for the life of the process."""
-        return self.compile_text(kernel_source(kernel, self.target))
+    def compile_run(self, kernel: Kernel) -> int:
+        """Compile a kernel for whole vectors and return the address of its ``run``, valid for the life of the process."""
+        return self.compile_text(_KernelModule(kernel, self.target).run(), "run")
 
-    def compile_text(self, source: str) -> int:
-        """Compile a module and return the address of its function ``loop``."""
+    def compile_outside(self, kernel: Kernel) -> int:
+        """Compile a kernel for what another one's guard excludes and return the address of its ``outside``."""
+        return self.compile_text(_KernelModule(kernel, self.target).outside(), "outside")
+
+    def loop(self, driver: Driver) -> int:
+        """Return the address of the loop that drives such kernels."""
+        if driver not in self._loops:
+            self._loops[driver] = self.compile_text(_DriverModule(driver, self.target).loop(), "loop")
+        return self._loops[driver]
+
+    def compile_text(self, source: str, name: str) -> int:
+        """Compile a module and return the address of a function."""
         module = self._binding.parse_assembly(source)
         engine = self._binding.create_mcjit_compiler(module, self._machine(jit=True))
         engine.finalize_object()
         self._engines.append(engine)
-        return int(engine.get_function_address("loop"))
+        return int(engine.get_function_address(name))

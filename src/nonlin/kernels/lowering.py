@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import cache, reduce
+from functools import cache, lru_cache, reduce
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from nonlin.formula import primitives as p
+from nonlin.formula.calculus import match
 from nonlin.formula.expression import (
     Application,
     Constant,
@@ -26,7 +27,7 @@ from nonlin.formula.primitives import Primitive
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import CONSTANTS
 from nonlin.kernels.machine import ROUNDERS, copy_sign, fma, is_application, is_constant, larger, smaller
-from nonlin.kernels.mathematics import FUNCTIONS, scaled_normal_cdf
+from nonlin.kernels.mathematics import COMBINATIONS, FUNCTIONS
 from nonlin.kernels.number import Lanes, Number, where
 
 _Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
@@ -107,6 +108,11 @@ class _Lowering(Spelling[_Spelled]):
         exact = constant_value(node)
         if exact is not None:
             return self.constant(exact)
+        if self.lanes.moderate and not self.lanes.compensated:
+            for pattern, function in COMBINATIONS:
+                found = next(match(pattern, node, {}), None)
+                if found is not None:
+                    return function(**{name: self._number(part) for name, part in found.items()})
         if primitive is p.integer_power:
             return _integer_power(arguments[0], int(node.arguments[1].value))
         if primitive is p.divide and is_application(node.arguments[1], "integer_power"):
@@ -120,10 +126,6 @@ class _Lowering(Spelling[_Spelled]):
             base, power = node.arguments[1].arguments
             product = _integer_power(self._number(base), int(power.value), arguments[0])
             return self._zero_wins(product, arguments, node)
-        if primitive is p.multiply and self.lanes.moderate:
-            for one, other in (node.arguments, node.arguments[::-1]):
-                if is_application(other, "normal_cdf") and other.arguments[0] is one:
-                    return scaled_normal_cdf(self._number(one))
         if primitive is p.multiply:
             return self._zero_wins(arguments[0] * arguments[1], arguments, node)
         if primitive is p.maximum or primitive is p.minimum:
@@ -245,6 +247,11 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
         A typical value for every other symbol: where the plain operations give NaN at an infinite x although the function
         has a limit, that is seen with these.
     """
+    return _lower(formula, lanes, tuple(parameters.items()))
+
+
+@lru_cache(maxsize=64)
+def _lower(formula: Expression, lanes: Lanes, parameters: tuple[tuple[str, float], ...]) -> Expression:
     lowering = _Lowering(lanes)
     number = lowering(formula)
     assert isinstance(number, Number)
@@ -255,7 +262,7 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
         return operations
     if "x" not in symbols(operations):
         return _keep_nan(operations)
-    operations = _mend_special_values(operations, lanes, parameters)
+    operations = _mend_special_values(operations, lanes, dict(parameters))
     return _keep_nan(operations) if lowering.zero_has_won else operations
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from nonlin.formula.expression import Constant, Expression
+from nonlin.formula import primitives as p
+from nonlin.formula.expression import Constant, Expression, Symbol
 from nonlin.formula.primitives import absolute as absolute_node, where as where_node
 from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS
 from nonlin.kernels.machine import (
@@ -111,6 +112,13 @@ class _Exponential:
         """exp(x) + constant."""
         return (self.power + constant) + self.power * self.p
 
+    def plus_one(self) -> Number:
+        """exp(x) + 1, with what is lost where the power of two is about as large as 1 is finely resolved."""
+        total = self.power + 1
+        if total.lanes.compensated:
+            return total + self.power * self.p
+        return total + (self.power * self.p + ((self.power - total) + 1))
+
     def times(self, factor: Number) -> Number:
         """exp(x)*factor."""
         more = self.p * factor
@@ -180,7 +188,7 @@ def sigmoid(x: Number) -> Number:
         # sigmoid(-y) beside sigmoid(y), as in many a derivative, shares its exponential and its division.
         y = _opposite(x)
         e = _Exponential(-x if y is None else x)
-        inverse = 1 / e.plus(1)
+        inverse = 1 / e.plus_one()
         return inverse if y is None else e.plus(0) * inverse
     q = exp(-abs(x))
     return where(x < 0, q, 1) / (1 + q)
@@ -197,7 +205,7 @@ def _log1p_over(q: Number) -> Number:
 def softplus(x: Number) -> Number:
     q = exp(-abs(x))
     if x.lanes.moderate:
-        return where(x > 0, x, 0) + (q + (q * q) * Number(x.lanes, _fit("log1p", x.lanes, q.high)))
+        return where(x > 0, x, 0) + (q + (q * q) * Number(x.lanes, _fit("log1p", x.lanes, q.high - Constant(_HALF))))
     tail = q * _log1p_over(q)
     return where(x > 0, x + tail, tail)
 
@@ -385,15 +393,6 @@ class _ModerateNormal:
         return Number(self.lanes, total, fma(self.t, slope, constant - total))
 
 
-def scaled_normal_cdf(x: Number) -> Number:
-    """x*normal_cdf(x)."""
-    if not x.lanes.moderate:
-        return x * normal_cdf(x)
-    at = _ModerateNormal(x)
-    tail = at.density.times(at.fit("gelu_tail"))
-    return where(at.is_centre, x * _HALF + at.square * at.centre(), where(x > 0, x, 0) - tail)
-
-
 def normal_cdf(x: Number) -> Number:
     if x.lanes.moderate:
         at = _ModerateNormal(x)
@@ -508,3 +507,72 @@ FUNCTIONS: dict[str, Callable[[Number], Number]] = {
 }  # fmt: skip
 FUNCTIONS["absolute"] = abs
 FUNCTIONS["sqrt"] = square_root
+
+
+# --- combinations -----------------------------------------------------------------------------------------------------------
+#
+# What occurs together in many a formula, and takes fewer operations and roundings together than one by one. For moderate
+# arguments and arithmetic without rests only.
+
+
+def scaled_normal_cdf(u: Number) -> Number:
+    """u*normal_cdf(u)."""
+    at = _ModerateNormal(u)
+    tail = at.density.times(at.fit("gelu_tail"))
+    return where(at.is_centre, u * _HALF + at.square * at.centre(), where(u > 0, u, 0) - tail)
+
+
+def normal_slope(u: Number) -> Number:
+    """The derivative of u*normal_cdf(u): normal_cdf(u) + u*exp(-u^2/2)/sqrt(2 pi)."""
+    a = abs(u)
+    inverse = 1 / (a + _TAIL_CENTRE)
+    t = ((a - _TAIL_CENTRE) * inverse).high
+    mills = inverse * Number(u.lanes, _fit("normal_tail", u.lanes, t))
+    density = Number(u.lanes, Constant(u.lanes.round(CONSTANTS["1/sqrt(2 pi)"])))
+    low = u.lanes.round(CONSTANTS["1/sqrt(2 pi)"] - u.lanes.round(CONSTANTS["1/sqrt(2 pi)"]))
+    tail = _Exponential(u * u * -_HALF).times((mills - a * low) - a * density)
+    return where(u < 0, tail, 1 - tail)
+
+
+def gate_slope(u: Number, w: Number) -> Number:
+    """sigmoid(u)*(1 + w*sigmoid(-u)), with w = u the derivative of u*sigmoid(u)."""
+    # below zero e (e + 1 + w)/(1 + e)^2 with e = exp(-|u|), above 1 - e (e + 1 - w)/(1 + e)^2
+    exponential = _Exponential(-abs(u))
+    e, below = exponential.plus(0), u < 0
+    turned = where(below, w, -w)
+    more = 1 + turned
+    bottom = 1 + e * (2 + e)
+    lost = (1 - bottom) + e * (2 + e)
+    top = e + more
+    low = ((more - top) + e) - top * lost
+    if turned.low is not None:
+        low = low + (turned - (more - 1)) + Number(u.lanes, turned.low)
+    top = Number(u.lanes, top.high, low.high)
+    part = exponential.times(top) / bottom
+    return where(below, part, 1 - part)
+
+
+def mish_slope(u: Number, w: Number) -> Number:
+    """tanh_softplus(u) + w*sech_softplus(u)^2*sigmoid(u), with w = u the derivative of u*tanh_softplus(u)."""
+    # With e = exp(u) it is e (1 + w + e (w + 3/2 + e + e^2/4))/b, b = (1 + e + e^2/2)^2,
+    # and equally 1 + (e^2 (w - 1/2) + e (w - 1) - 1)/b.
+    exponential = _Exponential(u)
+    e = exponential.plus(0)
+    shared = e * (1 + e * (_HALF * _HALF))
+    inner = 2 + e * (2 + shared)
+    bottom = 1 + e * inner
+    lost = (1 - bottom) + e * inner
+    more, rest = 1 + w, e * ((w + 3 * _HALF) + shared)
+    top = more + rest
+    top = Number(u.lanes, top.high, (((more - top) + rest) - top * lost).high)
+    below = u < 0
+    return where(below, exponential.times(top), e * (e * (w - _HALF) + (w - 1)) - 1) / bottom + where(below, 0 * u, 1)
+
+
+_u, _w = Symbol("u"), Symbol("w")
+COMBINATIONS: tuple[tuple[Expression, Callable[..., Number]], ...] = (
+    (_u * p.normal_cdf(_u), scaled_normal_cdf),
+    (p.normal_cdf(_u) + 1 / p.sqrt(2 * p.pi) * _u * p.exp(-(_HALF * p.power(_u, 2))), normal_slope),
+    (p.sigmoid(_u) * (1 + _w * p.sigmoid(-_u)), gate_slope),
+    (p.tanh_softplus(_u) + _w * p.power(p.sech_softplus(_u), 2) * p.sigmoid(_u), mish_slope),
+)

@@ -38,7 +38,9 @@ class Lanes:
     """Whether a guard keeps everything far from the ends of the exponent range: no infinity, no NaN, no underflow."""
 
     def round(self, value: Fraction) -> Fraction:
-        """Round an exact number to a lane's type."""
+        """Round an exact number to a lane's type; one that is too large becomes the largest."""
+        if abs(value) > self.largest:
+            return self.largest if value > 0 else -self.largest
         # float(Fraction) rounds correctly to double; going on to single can round twice, harmless for a constant
         # whose rest is kept in low.
         return Fraction(float(np.float32(float(value)))) if self.element == "float32" else Fraction(float(value))
@@ -63,7 +65,7 @@ PLAIN_DOUBLE = Lanes("plain double", "float64", 53, compensated=False)
 Rest: TypeAlias = Callable[[], Expression | None]
 Operand: TypeAlias = "Number | int | float | Fraction"
 
-_ZERO = Constant(0)
+_ZERO, _ONE = Constant(0), Constant(1)
 
 
 def _nothing() -> None:
@@ -184,7 +186,10 @@ class Number:
 
     def __truediv__(self, other: Operand) -> Number:
         a, b = self, self._number(other)
-        high = a.high / b.high
+        moderate = a.lanes.moderate and a.lanes.compensated
+        # One division serves the quotient and its rest where no reciprocal can overflow.
+        inverse = _ONE / b.high if moderate else _ONE
+        high = a.high * inverse if moderate else a.high / b.high
 
         def rest() -> Expression | None:
             remainder = fma(-high, b.high, a.high)
@@ -192,7 +197,7 @@ class Number:
                 remainder = remainder + a.low
             if b.low is not None:
                 remainder = fma(-high, b.low, remainder)
-            return remainder / b.high
+            return remainder * inverse if moderate else remainder / b.high
 
         exponent = _add_exponents(a.exponent, None if b.exponent is None else -b.exponent)
         return Number(self.lanes, high, rest, exponent)

@@ -9,25 +9,41 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, postorder
-from nonlin.kernels.choice import choose
-from nonlin.kernels.llvm import STORAGES, Body, Compiler, Kernel, overflow_threshold
+from nonlin.formula.calculus import canonical
+from nonlin.formula.expression import Application, Constant, Expression, postorder, substitute
+from nonlin.kernels.choice import Question, choose_lanes, choose_moderate_lanes
+from nonlin.kernels.llvm import (
+    FIXED,
+    LOOP,
+    OTHER,
+    OUTSIDE,
+    RUN,
+    STORAGES,
+    Compiler,
+    Driver,
+    Kernel,
+    Storage,
+    bits_of,
+    overflow_threshold,
+    round_to,
+)
 from nonlin.kernels.lowering import guard_of, interpret, lower
-from nonlin.kernels.number import Lanes
+from nonlin.kernels.number import DOUBLE, EXACT
 
 _INTEGERS = "bhilq"
 _UNSIGNED = "BHILQ"
 _FLOATS = "efd"
 _LOOP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_POINTER = ctypes.sizeof(ctypes.c_void_p)
+_OUTSIDE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,8 @@ class Function:
     """Symbols in the order of the ufunc's operands."""
     typical: Mapping[str, float]
     """A usual value for each operand but x."""
-    parameters: tuple[str, ...] = ()
-    """Which of the operands are parameters, whose values shape the function."""
+    parameters: Mapping[str, float | None] = field(default_factory=dict)
+    """Which of the operands are parameters, whose values shape the function, and their defaults."""
     exact: bool = False
     """Whether float32 results are computed in float64 lanes."""
     keeps_integers: bool = False
@@ -111,34 +127,84 @@ def _storage(character: str) -> str:
     return "bfloat16" if character == "bfloat16" else np.dtype(character).name
 
 
-def _status(operations: Expression, lanes: Lanes, output: str, typical: Mapping[str, float]) -> tuple[bool, bool]:
-    """Return whether a finite x can overflow the output's dtype, and whether an infinite one can have no limit."""
-    largest = overflow_threshold(output)
-    with np.errstate(over="ignore"):
-        probes = np.array([largest, -largest, np.inf, -np.inf]).astype(lanes.element)
-    # The threshold itself is not finite in the narrow dtypes' own lanes.
-    probes[:2] = np.nextafter(probes[:2], probes.dtype.type(0))
+@dataclass(frozen=True)
+class Loop:
+    """What one loop of a ufunc computes: a function for some dtypes."""
+
+    function: Function
+    types: tuple[str, ...]
+    """NumPy's names of the dtypes of operands and result."""
+    general: bool = False
+    """Whether it takes any parameters. Otherwise it knows the defaults, and leaves other parameters to the general loop."""
+
+    @property
+    def fixed(self) -> dict[str, Fraction]:
+        """The values of operands that it takes for granted."""
+        return {} if self.general else _defaults(self.function, dict(self._inputs))
+
+    @property
+    def _inputs(self) -> tuple[tuple[str, Storage], ...]:
+        return tuple(zip(self.function.operands, (STORAGES[t] for t in self.types[:-1]), strict=True))
+
+    @property
+    def _output(self) -> Storage:
+        return STORAGES[self.types[-1]]
+
+    def _question(self) -> Question:
+        fixed = self.fixed
+        formula = canonical(substitute(self.function.formula, fixed)) if fixed else self.function.formula
+        typical = {name: value for name, value in self.function.typical.items() if name not in fixed}
+        return Question(
+            formula,
+            tuple(typical),
+            tuple(typical.values()),
+            self._output.name,
+            exact=self.function.exact,
+            shaped=any(name in typical for name in self.function.parameters),
+        )
+
+    def kernel(self) -> Kernel:
+        """The kernel for ordinary inputs; all others are kept out by its guard, if it has one."""
+        inputs, output = self._inputs, self._output
+        if output.is_integer:
+            return Kernel((self.function.formula,), None, inputs, output)
+        question = self._question()
+        typical = dict(zip(question.names, question.typical, strict=True))
+        status = _status(question, typical)
+        moderate = choose_moderate_lanes(question)
+        if moderate is None:
+            return Kernel((self._lower(question),), choose_lanes(question), inputs, output, None, *status)
+        lanes, limit = moderate
+        operations = lower(question.formula, lanes, typical)
+        return Kernel((operations,), lanes, inputs, output, guard_of(operations, limit), *status)
+
+    def outside(self) -> Kernel:
+        """The kernel for the inputs that the guard of the other excludes."""
+        question = self._question()
+        # A vector of the other kernel may have no more than 8 elements.
+        return Kernel((self._lower(question),), choose_lanes(question), self._inputs, self._output, widest=8)
+
+    def _lower(self, question: Question) -> Expression:
+        return lower(question.formula, choose_lanes(question), dict(zip(question.names, question.typical, strict=True)))
+
+
+def _status(question: Question, typical: Mapping[str, float]) -> tuple[bool, bool]:
+    """Return whether a finite x can overflow the result's dtype, and whether an infinite one can have no limit."""
+    lanes = DOUBLE if question.output == "float64" else EXACT
+    largest = overflow_threshold(question.output)
+    probes = np.array([largest, -largest, np.inf, -np.inf])
+    # The threshold itself is the first that is not finite.
+    probes[:2] = np.nextafter(probes[:2], 0)
     values = {"x": probes, **{name: np.full(4, value) for name, value in typical.items()}}
-    results = np.broadcast_to(interpret(operations, lanes.element, values), (4,))
-    return bool((np.abs(results[:2].astype(float)) >= largest).any()), bool(np.isnan(results[2:]).any())
+    results = np.broadcast_to(interpret(lower(question.formula, lanes, typical), lanes.element, values), (4,))
+    return bool((np.abs(results[:2]) >= largest).any()), bool(np.isnan(results[2:]).any())
 
 
-def make_kernel(function: Function, types: Sequence[str]) -> Kernel:
-    """Describe the loop of a ufunc for the given dtype names of its operands and result."""
-    storages = [STORAGES[t] for t in types]
-    inputs, output = tuple(zip(function.operands, storages[:-1], strict=True)), storages[-1]
-    if output.is_integer:
-        return Kernel(Body((function.formula,), None), inputs, output)
-    typical = function.typical
-    shaped = bool(function.parameters)
-    choice = choose(function.formula, tuple(typical), tuple(typical.values()), output.name, exact=function.exact, shaped=shaped)
-    operations = lower(function.formula, choice.lanes, typical)
-    status = _status(operations, choice.lanes, output.name, typical)
-    fast = None
-    if choice.fast is not None:
-        moderate = lower(function.formula, choice.fast, typical)
-        fast = Body((moderate,), choice.fast, guard_of(moderate, choice.limit))
-    return Kernel(Body((operations,), choice.lanes), inputs, output, fast, *status)
+def _defaults(function: Function, storages: Mapping[str, Storage]) -> dict[str, Fraction]:
+    """Return the parameters' defaults as their operands hold them; nothing if one has none."""
+    if any(value is None or storages[name].is_integer for name, value in function.parameters.items()):
+        return {}
+    return {name: round_to(storages[name], value) for name, value in function.parameters.items() if value is not None}
 
 
 @cache
@@ -151,10 +217,11 @@ def compiler() -> Compiler:
 class _Slot:
     """Where a loop's machine code will be found."""
 
-    function: Function
-    types: tuple[str, ...]
-    address: ctypes.c_void_p
+    loop: Loop
+    cells: Any
+    """Addresses, as :mod:`nonlin.kernels.llvm` numbers them."""
     compiled: Callable[..., None] | None = None
+    outside: Callable[..., None] | None = None
 
 
 class _Loops:
@@ -163,21 +230,25 @@ class _Loops:
     def __init__(self) -> None:
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.RLock()
-        self._enter = _LOOP(self._first_call)
+        self._entries = {LOOP: _LOOP(self._first_call), OUTSIDE: _OUTSIDE(self._first_outside)}
         self._jump = 0
 
-    def slot(self, function: Function, types: tuple[str, ...]) -> int:
+    def slot(self, loop: Loop) -> int:
         """Make a slot and return its address, which NumPy hands to the loop as its data."""
-        cell = ctypes.c_void_p(ctypes.cast(self._enter, ctypes.c_void_p).value)
-        address = ctypes.addressof(cell)
-        self._slots[address] = _Slot(function, types, cell)
+        cells = (ctypes.c_void_p * (FIXED + len(loop.function.operands)))()
+        for number, entry in self._entries.items():
+            cells[number] = ctypes.cast(entry, ctypes.c_void_p).value
+        if not loop.general and loop.function.parameters:
+            cells[OTHER] = self.slot(replace(loop, general=True))
+        address = ctypes.addressof(cells)
+        self._slots[address] = _Slot(loop, cells)
         return address
 
     def jump(self) -> int:
         """The address of the instructions that jump to what a slot holds."""
         with self._lock:
             if not self._jump:
-                self._jump = compiler().compile_text(_JUMP)
+                self._jump = compiler().compile_text(_JUMP, "loop")
             return self._jump
 
     def compile(self, data: int) -> Callable[..., None]:
@@ -186,18 +257,48 @@ class _Loops:
         # Whatever the caller has NumPy do about floating-point errors is not meant for ours.
         with self._lock, np.errstate(all="ignore"):
             if slot.compiled is None:
-                address = compiler().compile(make_kernel(slot.function, slot.types))
+                kernel, fixed = slot.loop.kernel(), slot.loop.fixed
+                for k, (name, storage) in enumerate(kernel.inputs):
+                    if name in fixed:
+                        slot.cells[FIXED + k] = bits_of(storage, fixed[name])
+                slot.cells[RUN] = compiler().compile_run(kernel)
+                address = compiler().loop(driver_of(kernel, fixed))
                 slot.compiled = _LOOP(address)
-                slot.address.value = address
+                slot.cells[LOOP] = address
             return slot.compiled
+
+    def _compile_outside(self, data: int) -> Callable[..., None]:
+        slot = self._slots[data]
+        with self._lock, np.errstate(all="ignore"):
+            if slot.outside is None:
+                address = compiler().compile_outside(slot.loop.outside())
+                slot.outside = _OUTSIDE(address)
+                slot.cells[OUTSIDE] = address
+            return slot.outside
 
     def _first_call(self, args: int, dims: int, steps: int, data: int) -> None:
         self.compile(data)(args, dims, steps, data)
 
+    def _first_outside(self, places: int, data: int, count: int) -> None:
+        self._compile_outside(data)(places, data, count)
+
+
+def driver_of(kernel: Kernel, fixed: Mapping[str, Fraction]) -> Driver:
+    """Describe the loop that drives a kernel."""
+    return Driver(
+        tuple(storage for _, storage in kernel.inputs),
+        kernel.output,
+        len(kernel.operations),
+        kernel.width,
+        tuple(name in fixed for name, _ in kernel.inputs),
+        kernel.may_overflow,
+        kernel.may_be_invalid,
+    )
+
 
 _JUMP = """
 define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {
-  %loop = load ptr, ptr %data
+  %loop = load ptr, ptr %data ; cell number LOOP
   tail call void %loop(ptr %args, ptr %dims, ptr %steps, ptr %data)
   ret void
 }
@@ -225,7 +326,7 @@ def make_ufunc(function: Function) -> np.ufunc:
     count, operands = len(types), len(function.operands)
     names = [tuple(_storage(c) for c in signature) for signature in types]
     loops = (ctypes.c_void_p * count)(*[_loops.jump()] * count)
-    slots = [_loops.slot(function, signature) for signature in names]
+    slots = [_loops.slot(Loop(function, signature)) for signature in names]
     data = (ctypes.c_void_p * count)(*slots)
     characters = bytes(np.dtype(c).num for signature in types for c in signature)
     name, doc = function.name.encode(), function.doc.encode()
@@ -263,6 +364,6 @@ def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
     register = ctypes.PYFUNCTYPE(
         ctypes.c_int, ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
     )(_api()[2])
-    slot = _loops.slot(function, ("bfloat16",) * count)
+    slot = _loops.slot(Loop(function, ("bfloat16",) * count))
     _kept_alive.append(signature)
     register(ufunc, number, _loops.jump(), ctypes.cast(signature, ctypes.c_void_p), slot)

@@ -19,6 +19,7 @@ from nonlin.activation import Activation, instances
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import absolute, multiply, where
+from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
 from nonlin.torch.memory import INPUT, Layout, Memory, Plan, plan as plan_for
@@ -144,7 +145,11 @@ class Operation:
         ufunc = self._ufuncs.get(get_precision())
         if ufunc is None:
             ufunc = self.ufunc(arrays[0].dtype)
-        result = _contexts.context.run(ufunc, *arrays)
+        result = None
+        if arrays[0].size >= big.MINIMUM:
+            result = _contexts.context.run(big.evaluate, ufunc, tuple(arrays), None)
+        if result is None:
+            result = _contexts.context.run(ufunc, *arrays)
         return torch.from_numpy(result if type(result) is np.ndarray else np.asarray(result))
 
     def ufunc(self, dtype: np.dtype[Any]) -> np.ufunc:
@@ -152,7 +157,8 @@ class Operation:
         precision = get_precision()
         name = "_".join((self.entry.name, *self.wrt, *self.incoming))
         typical = dict.fromkeys(self.incoming, 1.0) | self.entry._typical()
-        function = Function(name, self.formula, self.names, typical, exact=precision == "exact")
+        defaults = {n: parameter.default for n, parameter in self.entry.parameters.items()}
+        function = Function(name, self.formula, self.names, typical, defaults, exact=precision == "exact")
         ufunc = self._ufuncs.setdefault(precision, make_ufunc(function))
         compile_loop(ufunc, dtype)
         return ufunc
