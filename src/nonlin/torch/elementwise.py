@@ -515,7 +515,7 @@ _FEW = 1024
 _ONE_OPERATOR: dict[str, Callable[..., Tensor]] = {
     "relu": torch.relu,
     "leaky_relu": F.leaky_relu,
-    "prelu": lambda x, slope: F.prelu(x, slope if isinstance(slope, Tensor) else torch.full((1,), slope)),
+    "prelu": F.prelu,
     "elu": F.elu,
     "celu": F.celu,
     "selu": F.selu,
@@ -532,8 +532,14 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], m
     """Compute an activation, or a derivative, of tensors."""
     if torch.compiler.is_compiling():
         known = order == 0 and entry.family != "own" and entry.name in _ONE_OPERATOR
-        if known and torch.onnx.is_in_onnx_export() and (entry.name == "prelu" or not any(map(_is_tensor, operands[1:]))):
-            return _ONE_OPERATOR[entry.name](*operands)
+        if known and torch.onnx.is_in_onnx_export():
+            if entry.name == "prelu":
+                slope = operands[1]
+                # F.prelu wants the slopes in one dimension, and channels along the axis after the first.
+                if isinstance(slope, Tensor) and slope.numel() in (1, *slope.shape[1:2]):
+                    return F.prelu(operands[0], slope.reshape(-1))
+            elif not any(map(_is_tensor, operands[1:])):
+                return _ONE_OPERATOR[entry.name](*operands)
         return traced(entry, " ".join([wrt] * order), operands)
     x = operands[0]
     same = _SAME.get(entry.name) if order == 0 and entry.family != "own" else None
