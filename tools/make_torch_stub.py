@@ -13,7 +13,7 @@ import nonlin.torch as nt
 from nonlin.torch.layers import ElementwiseLayer, GatedLayer
 from nonlin.torch.special import AxisLayer
 
-HEAD = '''"""PyTorch: layers, gradients, memory, initialization and replacement. Made by tools/make_torch_stub.py: do not edit."""
+HEAD = '''"""PyTorch: layers and what belongs to them. Made by tools/make_torch_stub.py: do not edit."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
