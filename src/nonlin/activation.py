@@ -216,12 +216,12 @@ class Activation:
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, int, str], np.ufunc] = {}
-        # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
-        self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
-        self._slopes: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
         self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
         self.serial = next(_serials)
         instances[self.serial] = self
+        # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
+        self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
+        self._slopes: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
         self._defaults = tuple(p.default for p in self.parameters.values() if p.default is not None)
         # A call with so many arguments and nothing else takes the defaults, which need no check.
         self._only_operands = len(operands) if len(self._defaults) == len(self.parameters) else -1

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.activation import Activation, instances
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import absolute, multiply, where
+from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
 from nonlin.torch.memory import INPUT, Layout, Memory, Plan, plan as plan_for
@@ -90,20 +92,20 @@ class Operation:
             return applied
         if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any(map(_requires_grad, operands))):
             plan = self._plan(operands, memory)
-            if plan.kind != "input":
+            if plan is not None:
                 return _apply_economical(self, plan, *operands)  # type: ignore[no-any-return]
             return _apply(self, *operands)  # type: ignore[no-any-return]
         return self.compute(operands)
 
-    def _plan(self, operands: Sequence[Any], memory: Memory) -> Plan:
-        """Return what to keep for backward, where something less than the operands is known to do."""
+    def _plan(self, operands: Sequence[Any], memory: Memory) -> Plan | None:
+        """Return what to keep for backward where x is the only tensor; otherwise it is all that the gradients need."""
         x, *others = operands
         if self.wrt or self.gradients or len(self.entry.operands) > 1 or forward_ad._current_level >= 0:
-            return INPUT
+            return None
         if type(x) not in _PLAIN or x.dtype not in _COMPUTES_IN or _modes() or _tracing() is not None:
-            return INPUT
+            return None
         if others and any(isinstance(o, Tensor) for o in others):
-            return INPUT
+            return None
         key = (memory, x.dtype, *others)
         found = self._plans.get(key)
         if found is None:
@@ -143,7 +145,11 @@ class Operation:
         ufunc = self._ufuncs.get(get_precision())
         if ufunc is None:
             ufunc = self.ufunc(arrays[0].dtype)
-        result = _contexts.context.run(ufunc, *arrays)
+        result = None
+        if arrays[0].size >= big.MINIMUM:
+            result = _contexts.context.run(big.evaluate, ufunc, tuple(arrays), None)
+        if result is None:
+            result = _contexts.context.run(ufunc, *arrays)
         return torch.from_numpy(result if type(result) is np.ndarray else np.asarray(result))
 
     def ufunc(self, dtype: np.dtype[Any]) -> np.ufunc:
@@ -151,7 +157,8 @@ class Operation:
         precision = get_precision()
         name = "_".join((self.entry.name, *self.wrt, *self.incoming))
         typical = dict.fromkeys(self.incoming, 1.0) | self.entry._typical()
-        function = Function(name, self.formula, self.names, typical, exact=precision == "exact")
+        defaults = {n: parameter.default for n, parameter in self.entry.parameters.items()}
+        function = Function(name, self.formula, self.names, typical, defaults, exact=precision == "exact")
         ufunc = self._ufuncs.setdefault(precision, make_ufunc(function))
         compile_loop(ufunc, dtype)
         return ufunc
@@ -323,7 +330,7 @@ def _slope(entry: Activation, wrt: tuple[str, ...]) -> Expression:
 
 def operation(entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
     """Return the operation; an entry keeps its own."""
-    key = (tuple(sorted(wrt)), gradients)
+    key = (wrt if len(wrt) < 2 else tuple(sorted(wrt)), gradients)
     found = entry.rooms.get(key)
     if found is None:
         found = entry.rooms.setdefault(key, Operation(entry, key[0], gradients))
@@ -420,12 +427,23 @@ class Economical(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, operation: Operation, plan: Plan, *operands: Any) -> Tensor:
         y = operation.compute(operands)
-        ctx.operation, ctx.plan, ctx.numbers, ctx.layout = operation, plan, operands[1:], Layout.of(y)
-        ctx.save_for_backward(*plan.keep(operation, operands, y))
+        ctx.operation, ctx.plan, ctx.numbers, ctx.layout = (
+            operation,
+            plan,
+            operands[1:],
+            None if plan is INPUT else Layout.of(y),
+        )
+        if plan is INPUT:
+            ctx.save_for_backward(operands[0])
+        else:
+            ctx.save_for_backward(*plan.keep(operation, operands, y))
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
+        if ctx.plan is INPUT:
+            operation: Operation = ctx.operation
+            return None, None, operation.pull(0)(dy, *ctx.saved_tensors, *ctx.numbers), *(None for _ in ctx.numbers)
         twice = ctx.plan.kind in ("nothing", "bits")
         dx = (_economical_gradient if twice else _economical_gradient_once)(ctx, dy)
         return None, None, dx, *(None for _ in ctx.numbers)
@@ -490,8 +508,49 @@ def is_recorded(*operands: Tensor) -> bool:
     return plain and torch.is_grad_enabled() and any(map(_requires_grad, operands))
 
 
+#: torch's own, which are the same to the last bit, with the same slopes at kinks; for few elements they are the fastest.
+_SAME: dict[str, Callable[..., Tensor]] = {"relu": torch.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu}
+_FEW = 1024
+#: torch's functions that become one ONNX operator. The programs of softplus and log_sigmoid keep their tails instead.
+_ONE_OPERATOR: dict[str, Callable[..., Tensor]] = {
+    "relu": torch.relu,
+    "leaky_relu": F.leaky_relu,
+    "prelu": F.prelu,
+    "elu": F.elu,
+    "celu": F.celu,
+    "selu": F.selu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "mish": F.mish,
+    "hard_swish": F.hardswish,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+}
+
+
 def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], memory: Memory = "exact") -> Tensor:
     """Compute an activation, or a derivative, of tensors."""
     if torch.compiler.is_compiling():
+        known = order == 0 and entry.family != "own" and entry.name in _ONE_OPERATOR
+        if known and torch.onnx.is_in_onnx_export():
+            if entry.name == "prelu":
+                slope = operands[1]
+                # F.prelu wants the slopes in one dimension, and channels along the axis after the first.
+                if isinstance(slope, Tensor) and slope.numel() in (1, *slope.shape[1:2]):
+                    return F.prelu(operands[0], slope.reshape(-1))
+            elif not any(map(_is_tensor, operands[1:])):
+                return _ONE_OPERATOR[entry.name](*operands)
         return traced(entry, " ".join([wrt] * order), operands)
+    x = operands[0]
+    same = _SAME.get(entry.name) if order == 0 and entry.family != "own" else None
+    if same is not None and type(x) is Tensor and x.is_floating_point() and x.numel() <= _FEW:
+        # The slope of leaky_relu: 0*inf is 0 here.
+        if len(operands) == 1:
+            return same(x)
+        if not isinstance(operands[1], Tensor) and operands[1] != 0:
+            return same(x, operands[1])
     return operation(entry, (wrt,) * order)(*operands, memory=memory)
+
+
+def _is_tensor(operand: Any) -> bool:
+    return isinstance(operand, Tensor)

@@ -173,7 +173,8 @@ class ElementwiseLayer(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation."""
-        return elementwise.evaluate(self.entry, "x", 0, (x, *self._operands(x)), self.memory)
+        operands = (x, *self._operands(x)) if self.parameter_names else (x,)
+        return elementwise.evaluate(self.entry, "x", 0, operands, self.memory)
 
 
 class GatedLayer(ElementwiseLayer):

@@ -59,12 +59,12 @@ def memory_report(model: nn.Module, *inputs: Any, **keywords: Any) -> MemoryRepo
     Examples
     --------
     >>> import torch, nonlin.torch
-    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), nonlin.torch.ReLU(), torch.nn.Linear(8, 2))
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 128), nonlin.torch.ReLU(), torch.nn.Linear(128, 2))
     >>> print(nonlin.torch.memory_report(model, torch.zeros(16, 4)))
     path  layer   tensors  bytes
-    1     ReLU          1     16
-    2     Linear        1    512
-          all                528
+    1     ReLU          1    256
+    2     Linear        1  8,192
+          all              8,448
     """
     names = {module: path for path, module in model.named_modules()}
     inside: list[nn.Module] = []

@@ -334,7 +334,9 @@ class _GatedDown(torch.autograd.Function):
         gate, value, weight = ctx.saved_tensors
         operation, operands = elementwise.operation(ctx.entry), (gate, value, *ctx.numbers)
         wanted = ctx.needs_input_grad
-        d_gate = d_value = d_weight = d_bias = None
+        if not torch.is_grad_enabled() and all(wanted[2:5]):
+            return None, None, *_gated_down_gradients(operation, dy, gate, value, weight, ctx.numbers), _bias(dy, wanted[5])
+        d_gate = d_value = d_weight = None
         if wanted[2] or wanted[3]:
             hidden = dy @ weight
             d_gate = operation.gradient(0, hidden, operands) if wanted[2] else None
@@ -342,10 +344,34 @@ class _GatedDown(torch.autograd.Function):
             del hidden
         if wanted[4]:
             product = operation(*operands)
-            d_weight = dy.flatten(0, -2).mT @ product.flatten(0, -2) if dy.dim() > 1 else dy[:, None] * product
-        if wanted[5]:
-            d_bias = dy.flatten(0, -2).sum(0) if dy.dim() > 1 else dy
-        return None, None, d_gate, d_value, d_weight, d_bias
+            d_weight = dy.reshape(-1, dy.shape[-1]).mT @ product.reshape(-1, product.shape[-1])
+        return None, None, d_gate, d_value, d_weight, _bias(dy, wanted[5])
 
+
+def _bias(dy: Tensor, wanted: bool) -> Tensor | None:
+    return dy.reshape(-1, dy.shape[-1]).sum(0) if wanted else None
+
+
+def _gated_down_gradients(
+    operation: elementwise.Operation, dy: Tensor, gate: Tensor, value: Tensor, weight: Tensor, numbers: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of gate, value and weight; of the two other hidden tensors that it takes only a few rows exist."""
+    shape = gate.shape
+    dy, gate, value = (t.reshape(-1, t.shape[-1]) for t in (dy, gate, value))
+    d_gate, d_value = torch.empty_like(gate), torch.empty_like(value)
+    d_weight = torch.zeros_like(weight)
+    by_gate, by_value = operation.pull(0), operation.pull(1)
+    rows = max(_ROWS, len(gate) // 8)
+    for start in range(0, len(gate), rows):
+        part = slice(start, start + rows)
+        operands = (gate[part], value[part], *numbers)
+        d_weight.addmm_(dy[part].mT, operation.compute(operands))
+        hidden = dy[part] @ weight
+        d_gate[part] = by_gate.compute((hidden, *operands))
+        d_value[part] = by_value.compute((hidden, *operands))
+    return d_gate.reshape(shape), d_value.reshape(shape), d_weight
+
+
+_ROWS = 256  # fewer make products of matrices slow
 
 SPECIAL: dict[str, type[nn.Module]] = {cls.__name__: cls for cls in (PReLU, GELU, RReLU, Step, Rational)}
