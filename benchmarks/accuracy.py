@@ -323,7 +323,8 @@ def markdown(results: list[dict[str, Any]], libraries: list[str]) -> str:
 
 Largest error of each activation and derivative in units of the last place of the exact result, as
 `python benchmarks/accuracy.py --peers --markdown docs/accuracy.md` measured it; how, its docstring says. 0.5 is correct
-rounding. The promises are 0.51 for float16 and bfloat16, 2 for float32 (2.5 for gelu and mish) and 2 for float64; within 2 of a zero of the function,
+rounding. The promises are
+0.51 for float16 and bfloat16, 2 for float32 (2.5 for gelu and mish) and 2 for float64; within 2 of a zero of the function,
 where terms cancel, an absolute error of 2.5e-7 in float32 (the largest such error stands in its own column) and of 2^-51 in
 float64. The columns of other libraries are their float32 functions on the same inputs.
 

@@ -224,7 +224,7 @@ def softplus(x: Number) -> Number:
         exponential = _Exponential(-abs(x))
         q = exponential.plus(0)
         small = exponential.power * exponential.p + (q * q) * Number(x.lanes, _fit("log1p", x.lanes, q.high - Constant(_HALF)))
-        return where(x > 0, x, 0) + (exponential.power + small)
+        return (where(x > 0, x, 0) + small) + exponential.power
     q = exp(-abs(x))
     tail = q * _log1p_over(q)
     return where(x > 0, x + tail, tail)
