@@ -34,6 +34,13 @@ class Storage:
         """Whether the dtype holds integers."""
         return self.name.startswith(("int", "uint"))
 
+    def bytes_of(self, count: int) -> int:
+        """How many bytes so many elements take."""
+        return -(-count // 8) if self is BITS else count * self.size
+
+
+#: Conditions, one bit each, the first in the lowest bit of a byte.
+BITS = Storage("bits", "i1", 0)
 
 STORAGES: dict[str, Storage] = {
     "float16": Storage("float16", "half", 2),
@@ -359,6 +366,9 @@ class _Code:
 def _load(code: _Code, pointer: str, storage: Storage, element: str, width: int) -> str:
     """Load a vector and convert it to lanes."""
     raw = f"<{width} x {storage.llvm}>"
+    if storage is BITS:
+        mask = code.emit(f"bitcast i{width} {code.emit(f'load i{width}, ptr {pointer}, align 1')} to {raw}")
+        return code.emit(f"uitofp {raw} {mask} to <{width} x {element}>")
     lanes = f"<{width} x {element}>"
     value = code.emit(f"load {raw}, ptr {pointer}, align {storage.size}")
     if storage.name == "bfloat16":
@@ -380,16 +390,22 @@ def _load(code: _Code, pointer: str, storage: Storage, element: str, width: int)
     return code.emit(f"{'fpext' if storage.name != 'float64' else 'fptrunc'} {raw} {value} to {lanes}")
 
 
-def _store(code: _Code, value: str, pointer: str, storage: Storage, element: str, width: int) -> None:
-    """Convert lanes, rounding once, and store them."""
+def _store(
+    code: _Code, value: str, pointer: str, storage: Storage, element: str, width: int, *, streamed: bool = False
+) -> None:
+    """Convert lanes, rounding once, and store them; streamed, around the cache, at an address that is a multiple of _LINE."""
     raw = f"<{width} x {storage.llvm}>"
+    if storage is BITS:
+        code.do(f"store i{width} {code.emit(f'bitcast {raw} {value} to i{width}')}, ptr {pointer}, align 1")
+        return
     if element == "double" and storage.llvm != "double":
         value = code.emit(f"fptrunc <{width} x double> {value} to <{width} x float>")
     if storage.name == "float16":
         value = code.emit(f"fptrunc <{width} x float> {value} to {raw}")
     elif storage.name == "bfloat16":
         value = _round_to_bfloat16(code, value, width)
-    code.do(f"store {raw} {value}, ptr {pointer}, align {storage.size}")
+    how = f"align {width * storage.size}, !nontemporal !0" if streamed else f"align {storage.size}"
+    code.do(f"store {raw} {value}, ptr {pointer}, {how}")
 
 
 def _round_to_bfloat16(code: _Code, value: str, width: int) -> str:
@@ -456,8 +472,10 @@ class _Module:
         function = self.code.function(f"{head} {attributes}")
         return "\n".join([f'target triple = "{self.target.triple}"', *lines, function, "!0 = !{i32 1}", ""])
 
-    def place(self, pointer: str, index: str, step: str | int) -> str:
-        """Return the address of an element."""
+    def place(self, pointer: str, index: str, step: str | int, storage: Storage | None = None) -> str:
+        """Return the address of an element; of bits, that of the byte."""
+        if storage is BITS:
+            return self.code.emit(f"getelementptr i8, ptr {pointer}, i64 {self.code.emit(f'lshr i64 {index}, 3')}")
         return self.code.emit(f"getelementptr i8, ptr {pointer}, i64 {self.code.emit(f'mul i64 {index}, {step}')}")
 
     def cell(self, number: int | str, kind: str = "ptr") -> str:
@@ -491,9 +509,9 @@ class _KernelModule(_Module):
         writer.taken = len(writer.lines)
         self.declarations |= writer.declarations
 
-    def _store_results(self, writer: _Body, results: list[str], places: list[str]) -> None:
+    def _store_results(self, writer: _Body, results: list[str], places: list[str], *, streamed: bool = False) -> None:
         for result, place in zip(results, places[len(self.operands) :], strict=True):
-            _store(self.code, result, place, self.output, writer.element, writer.width)
+            _store(self.code, result, place, self.output, writer.element, writer.width, streamed=streamed)
 
     def outside(self) -> str:
         """Write ``void outside(char **places, void *data, intp count)``: elements that another kernel's guard excludes."""
@@ -513,7 +531,7 @@ class _KernelModule(_Module):
         code.label("end")
         return self.text("void @outside(ptr %places, ptr %data, i64 %count)")
 
-    def run(self) -> str:
+    def run(self, *, streamed: bool = False) -> str:
         """Write ``run``: ``count`` elements, whole vectors; operand k moves on by ``%step{k}`` bytes an element."""
         code, kernel = self.code, self.kernel
         spare = [code.emit(f"alloca <{kernel.width} x {self.output.llvm}>") for _ in self.outputs]
@@ -522,7 +540,10 @@ class _KernelModule(_Module):
         code.label("pass")
         code.do("%i = phi i64 [0, %0], [%next, %done]")
         steps: list[str | int] = [*(f"%step{k}" for k in range(len(self.operands))), *[self.output.size] * len(self.outputs)]
-        places = [self.place(name, "%i", step) for name, step in zip(self.pointers, steps, strict=True)]
+        places = [
+            self.place(name, "%i", step, storage)
+            for name, step, storage in zip(self.pointers, steps, self.storages, strict=True)
+        ]
         writer = self._load_inputs(places)
         guard = None if kernel.guard is None else writer(kernel.guard)
         results = [writer(operations) for operations in kernel.operations]
@@ -534,10 +555,12 @@ class _KernelModule(_Module):
             results = self._outside_guard(writer, guard, results, [*places[: len(self.operands)], *spare], listed)
         if isinstance(writer, _FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
             self.declarations |= _note_status(code, kernel, writer, writer.values["x"], results, "%status")
-        self._store_results(writer, results, places)
+        self._store_results(writer, results, places, streamed=streamed)
         code.do(f"%next = add i64 %i, {kernel.width}")
         code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %pass, label %end")
         code.label("end")
+        if streamed:
+            code.do("fence seq_cst")  # such stores are ordered by nothing else
         return self.text(f"void @run({_run_signature(len(self.operands), len(self.outputs))})")
 
     def _outside_guard(self, writer: _Body, guard: str, results: list[str], places: list[str], listed: str) -> list[str]:
@@ -857,9 +880,12 @@ class Compiler:
         module.verify()
         return str(self._machine(jit=False).emit_assembly(module))
 
-    def compile_run(self, kernel: Kernel) -> int:
-        """Compile a kernel for whole vectors and return the address of its ``run``, valid for the life of the process."""
-        return self.compile_text(_KernelModule(kernel, self.target).run(), "run")
+    def compile_run(self, kernel: Kernel, *, streamed: bool = False) -> int:
+        """Compile a kernel for whole vectors and return the address of its ``run``, valid for the life of the process.
+
+        A streamed one writes around the cache, to results that begin at a multiple of 64 bytes.
+        """
+        return self.compile_text(_KernelModule(kernel, self.target).run(streamed=streamed), "run")
 
     def compile_outside(self, kernel: Kernel) -> int:
         """Compile a kernel for what another one's guard excludes and return the address of its ``outside``."""

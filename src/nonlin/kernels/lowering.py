@@ -250,6 +250,13 @@ def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) ->
     return _lower(formula, lanes, tuple(parameters.items()))
 
 
+def lower_condition(condition: Expression, lanes: Lanes) -> Expression:
+    """Return machine operations for a condition."""
+    lowered = _Lowering(lanes)(condition)
+    assert isinstance(lowered, Expression)
+    return lowered
+
+
 @lru_cache(maxsize=64)
 def _lower(formula: Expression, lanes: Lanes, parameters: tuple[tuple[str, float], ...]) -> Expression:
     lowering = _Lowering(lanes)

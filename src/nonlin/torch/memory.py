@@ -31,6 +31,7 @@ from nonlin.activation import Activation
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Expression, substitute
+from nonlin.kernels import bits as kernel_bits
 from nonlin.kernels.lowering import constant_value
 from nonlin.torch.spelling import condition_program
 
@@ -43,9 +44,10 @@ Array: TypeAlias = npt.NDArray[Any]
 
 _BLOCK = 1 << 16  # elements that are worked on at a time: copies of a whole tensor in float64 are what is to be saved
 _HALVES = (torch.float16, torch.bfloat16)
+_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 
 
-# --- bits and codes: what compiled kernels will do, in NumPy and torch ----------------------------------------------------
+# --- bits and codes -------------------------------------------------------------------------------------------------------
 
 
 def pack(mask: Tensor) -> Tensor:
@@ -76,6 +78,18 @@ class Layout:
         return torch.empty_strided(self.shape, self.strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
+def pack_condition(condition: Expression, x: Tensor) -> Tensor:
+    """Return where a condition on x holds, packed, without a boolean tensor on the way."""
+    bits = torch.empty(-(-x.numel() // 8), dtype=torch.uint8)
+    kernel_bits.pack(condition, _NAMES[x.dtype], x.data_ptr(), bits.data_ptr(), x.numel())
+    return bits
+
+
+def _has_kernels(tensor: Tensor) -> bool:
+    """Whether compiled passes can go over the memory."""
+    return type(tensor) is Tensor and tensor.is_cpu and tensor.dtype in _NAMES and is_dense(tensor)
+
+
 def unpack(bits: Tensor, layout: Layout) -> Tensor:
     """Return the boolean tensor that :func:`pack` packed; it had this layout."""
     count = math.prod(layout.shape)
@@ -89,6 +103,10 @@ def unpack(bits: Tensor, layout: Layout) -> Tensor:
 
 def multiply_by_bits(dy: Tensor, bits: Tensor, layout: Layout, zero: float, one: float) -> Tensor:
     """Multiply a gradient by one slope where a bit is 0 and by another one where it is 1."""
+    if _has_kernels(dy) and dy.stride() == layout.strides:
+        dx = torch.empty_like(dy)
+        kernel_bits.multiply(_NAMES[dy.dtype], dy.data_ptr(), bits.data_ptr(), (zero, one), dx.data_ptr(), dy.numel())
+        return dx
     mask = unpack(bits, layout)
     return torch.where(mask, dy if one == 1 else dy * one, 0.0 if zero == 0 else dy * zero)
 
@@ -136,6 +154,8 @@ class Plan:
     """The slopes of bits 0 and 1, or the bounds of encoded ones."""
     condition: Any = None
     """The program of the bits."""
+    formula: Expression | None = None
+    """What it was made from."""
     turn: float = 0.0
     branches: tuple[tuple[Array, Array], ...] = ()
     """y in increasing order and the x it comes from, left and right of the turn."""
@@ -144,6 +164,8 @@ class Plan:
         """Return the tensors to keep, in the layout of y."""
         x, layout = operands[0], Layout.of(y)
         if self.kind == "bits":
+            if self.formula is not None and _has_kernels(x) and x.stride() == layout.strides:
+                return (pack_condition(self.formula, x),)
             wide = x.float() if x.dtype in _HALVES else x  # as the slope itself is computed
             return (pack(layout.copied(self.condition(wide))),)
         if self.kind == "output":
@@ -224,7 +246,7 @@ def _make_plan(entry: Activation, numbers: Mapping[str, float], half: bool, memo
         zero, one = sorted(levels, key=lambda level: (level != 0, abs(level)))
         condition = _is_level(slope, one)
         if isinstance(condition, Expression):
-            return Plan("bits", (float(zero), float(one)), condition_program(condition))
+            return Plan("bits", (float(zero), float(one)), condition_program(condition), condition)
     return INPUT if memory == "exact" else _low_plan(entry, tuple(numbers.values()), half)
 
 
