@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from nonlin.activation import Registry
 from nonlin.cli import app
 
 FAST = "-a relu,tanh --seeds 2 --splits 2 --epochs 2 --learning-rates 0.001,0.01 --workers 0".split()
@@ -54,7 +55,7 @@ def test_json(folder: Path) -> None:
     assert json.loads(run("report", "s.study", "--json").stdout)["verdict"] == record["verdict"]
 
 
-def test_a_csv_with_an_activation_from_a_file(folder: Path) -> None:
+def test_a_csv_with_an_activation_from_a_file(folder: Path, registry: Registry) -> None:
     rows = "\n".join(f"{i % 7},{'abc'[i % 3]},{i % 2}" for i in range(60))
     (folder / "my.csv").write_text(f"x,kind,y\n{rows}\n")
     (folder / "mine.py").write_text(
