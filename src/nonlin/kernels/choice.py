@@ -1,8 +1,9 @@
 """Which arithmetic computes a formula fast enough and well enough: measured on the formula itself before it is compiled.
 
-float32 arithmetic is fastest; keeping what every operation rounds away costs about half as much again, float64 lanes nearly
-three times as much. The cheapest that holds the promised accuracy on a sample of inputs is taken, so that the promise covers
-formulas nobody has looked at.
+A kernel computes moderate inputs (nearly all that occur) without care for the ends of the exponent range, behind a guard, and
+leaves the others to a general body. For each of the two the cheapest arithmetic is taken that holds the promised accuracy on a
+sample of inputs, so that the promise covers formulas nobody has looked at: float32 is fastest, keeping what every operation
+rounds away costs about as much again, and so do float64 lanes.
 """
 
 from __future__ import annotations
