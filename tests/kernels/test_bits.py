@@ -42,7 +42,7 @@ def product(dy: Array, bits: Array, slopes: tuple[float, float]) -> Array:
 @pytest.mark.parametrize(
     ("condition", "wanted"),
     [(x > 0, lambda v: v > 0), (x <= 0.5, lambda v: v <= 0.5), (logical_and(x > -1, x < 1), lambda v: (v > -1) & (v < 1))],
-    ids=str,
+    ids=["above", "at most", "between"],
 )
 def test_bits_are_those_of_numpy(condition: Expression, wanted: Any, name: str, count: int) -> None:
     values = (np.arange(count) * 7 % 23 / 4 - 2.5).astype(dtype_of(name))
