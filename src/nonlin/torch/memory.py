@@ -87,7 +87,13 @@ def pack_condition(condition: Expression, x: Tensor) -> Tensor:
 
 def _has_kernels(tensor: Tensor) -> bool:
     """Whether compiled passes can go over the memory."""
-    return type(tensor) is Tensor and tensor.is_cpu and tensor.dtype in _NAMES and is_dense(tensor)
+    if type(tensor) is not Tensor or not tensor.is_cpu or tensor.dtype not in _NAMES:
+        return False
+    try:
+        tensor.data_ptr()
+    except RuntimeError:  # tensors batched by vmap or by batched gradients have no memory of their own
+        return False
+    return is_dense(tensor)
 
 
 def unpack(bits: Tensor, layout: Layout) -> Tensor:
