@@ -31,7 +31,6 @@ from nonlin.activation import Activation
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Expression, substitute
-from nonlin.kernels import bits as kernel_bits
 from nonlin.kernels.lowering import constant_value
 from nonlin.torch.spelling import condition_program
 
@@ -44,10 +43,9 @@ Array: TypeAlias = npt.NDArray[Any]
 
 _BLOCK = 1 << 16  # elements that are worked on at a time: copies of a whole tensor in float64 are what is to be saved
 _HALVES = (torch.float16, torch.bfloat16)
-_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 
 
-# --- bits and codes -------------------------------------------------------------------------------------------------------
+# --- bits and codes: what compiled kernels will do, in NumPy and torch ----------------------------------------------------
 
 
 def pack(mask: Tensor) -> Tensor:
@@ -78,24 +76,6 @@ class Layout:
         return torch.empty_strided(self.shape, self.strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
-def pack_condition(condition: Expression, x: Tensor) -> Tensor:
-    """Return where a condition on x holds, packed, without a boolean tensor on the way."""
-    bits = torch.empty(-(-x.numel() // 8), dtype=torch.uint8)
-    kernel_bits.pack(condition, _NAMES[x.dtype], x.data_ptr(), bits.data_ptr(), x.numel())
-    return bits
-
-
-def _has_kernels(tensor: Tensor) -> bool:
-    """Whether compiled passes can go over the memory."""
-    if type(tensor) is not Tensor or not tensor.is_cpu or tensor.dtype not in _NAMES:
-        return False
-    try:
-        tensor.data_ptr()
-    except RuntimeError:  # tensors batched by vmap or by batched gradients have no memory of their own
-        return False
-    return is_dense(tensor)
-
-
 def unpack(bits: Tensor, layout: Layout) -> Tensor:
     """Return the boolean tensor that :func:`pack` packed; it had this layout."""
     count = math.prod(layout.shape)
@@ -109,10 +89,6 @@ def unpack(bits: Tensor, layout: Layout) -> Tensor:
 
 def multiply_by_bits(dy: Tensor, bits: Tensor, layout: Layout, zero: float, one: float) -> Tensor:
     """Multiply a gradient by one slope where a bit is 0 and by another one where it is 1."""
-    if _has_kernels(dy) and dy.stride() == layout.strides:
-        dx = torch.empty_like(dy)
-        kernel_bits.multiply(_NAMES[dy.dtype], dy.data_ptr(), bits.data_ptr(), (zero, one), dx.data_ptr(), dy.numel())
-        return dx
     mask = unpack(bits, layout)
     return torch.where(mask, dy if one == 1 else dy * one, 0.0 if zero == 0 else dy * zero)
 
@@ -160,8 +136,6 @@ class Plan:
     """The slopes of bits 0 and 1, or the bounds of encoded ones."""
     condition: Any = None
     """The program of the bits."""
-    formula: Expression | None = None
-    """What it was made from."""
     turn: float = 0.0
     branches: tuple[tuple[Array, Array], ...] = ()
     """y in increasing order and the x it comes from, left and right of the turn."""
@@ -170,8 +144,6 @@ class Plan:
         """Return the tensors to keep, in the layout of y."""
         x, layout = operands[0], Layout.of(y)
         if self.kind == "bits":
-            if self.formula is not None and _has_kernels(x) and x.stride() == layout.strides:
-                return (pack_condition(self.formula, x),)
             wide = x.float() if x.dtype in _HALVES else x  # as the slope itself is computed
             return (pack(layout.copied(self.condition(wide))),)
         if self.kind == "output":
@@ -252,7 +224,7 @@ def _make_plan(entry: Activation, numbers: Mapping[str, float], half: bool, memo
         zero, one = sorted(levels, key=lambda level: (level != 0, abs(level)))
         condition = _is_level(slope, one)
         if isinstance(condition, Expression):
-            return Plan("bits", (float(zero), float(one)), condition_program(condition), condition)
+            return Plan("bits", (float(zero), float(one)), condition_program(condition))
     return INPUT if memory == "exact" else _low_plan(entry, tuple(numbers.values()), half)
 
 
