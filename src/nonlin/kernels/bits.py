@@ -12,12 +12,10 @@ from functools import lru_cache
 
 from nonlin.formula.expression import Constant, Expression, Symbol
 from nonlin.formula.primitives import where
-from nonlin.kernels.llvm import BITS, STORAGES, STREAMED, Kernel, Storage
+from nonlin.kernels.llvm import BITS, LINE, STORAGES, STREAMED, Kernel, Storage, width_of
 from nonlin.kernels.lowering import lower_condition
-from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE
+from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE, Lanes
 from nonlin.kernels.ufunc import compiler
-
-_LINE = 64
 
 
 def pack(condition: Expression, dtype: str, x: int, bits: int, count: int) -> None:
@@ -73,25 +71,24 @@ def multiply(dtype: str, dy: int, bits: int, slopes: tuple[float, float], dx: in
     [1. 2. 0.]
     """
     storage = STORAGES[dtype]
-    streamed = count * storage.size >= STREAMED and dx % _LINE == 0 and dx != dy
+    streamed = count * storage.size >= STREAMED and dx % LINE == 0 and dx != dy
     function, plain = (_multiplying(slopes, storage, way) for way in (streamed, False))
     _run(function, plain, (storage, BITS), storage, (dy, bits), dx, count)
 
 
-def _lanes_of(storage: Storage) -> tuple[bool, int]:
-    """Return whether lanes are float64, and how many of them there are."""
-    return storage.name == "float64", 8 if storage.name == "float64" else 16
+def _lanes_of(storage: Storage) -> Lanes:
+    return PLAIN_DOUBLE if storage.name == "float64" else SINGLE
 
 
 @lru_cache(maxsize=256)
 def _packing(condition: Expression, storage: Storage) -> Callable[..., None]:
-    lanes = PLAIN_DOUBLE if _lanes_of(storage)[0] else SINGLE
+    lanes = _lanes_of(storage)
     return _compiled(Kernel((lower_condition(condition, lanes),), lanes, (("x", storage),), BITS))
 
 
 @lru_cache(maxsize=256)
 def _multiplying(slopes: tuple[float, float], storage: Storage, streamed: bool) -> Callable[..., None]:
-    lanes = PLAIN_DOUBLE if _lanes_of(storage)[0] else SINGLE
+    lanes = _lanes_of(storage)
     dy = Symbol("dy")
     zero, one = (Constant(slope) * dy for slope in slopes)
     product = where(Symbol("bits") > 0, one, zero)
@@ -114,7 +111,7 @@ def _run(
     count: int,
 ) -> None:
     """Run a pass over whole vectors, and a plain one over what is left, in a vector's room of its own."""
-    _, width = _lanes_of(inputs[0])
+    width = width_of(_lanes_of(inputs[0]))
     steps = [storage.size for storage in inputs]
     whole = count - count % width
     if whole:

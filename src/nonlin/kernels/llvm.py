@@ -55,6 +55,11 @@ STORAGES: dict[str, Storage] = {
 }
 
 
+def width_of(lanes: Lanes | None) -> int:
+    """How many elements are computed at once, at most."""
+    return 8 if lanes is not None and lanes.element == "float64" else 16
+
+
 @dataclass(frozen=True)
 class Kernel:
     """What is computed for a vector of elements, in straight-line code."""
@@ -80,7 +85,7 @@ class Kernel:
     @property
     def width(self) -> int:
         """Elements computed at once."""
-        return 8 if self.lanes is not None and self.lanes.element == "float64" else self.widest
+        return min(self.widest, width_of(self.lanes))
 
 
 @dataclass(frozen=True)
@@ -393,7 +398,7 @@ def _load(code: _Code, pointer: str, storage: Storage, element: str, width: int)
 def _store(
     code: _Code, value: str, pointer: str, storage: Storage, element: str, width: int, *, streamed: bool = False
 ) -> None:
-    """Convert lanes, rounding once, and store them; streamed, around the cache, at an address that is a multiple of _LINE."""
+    """Convert lanes, rounding once, and store them; streamed, around the cache, at an address that is a multiple of LINE."""
     raw = f"<{width} x {storage.llvm}>"
     if storage is BITS:
         code.do(f"store i{width} {code.emit(f'bitcast {raw} {value} to i{width}')}, ptr {pointer}, align 1")
@@ -446,7 +451,7 @@ class Target:
 _BLOCK = 512
 #: Results of so many bytes are not kept in the cache: no cache holds them until they are read.
 STREAMED = 2**24
-_LINE = 64
+LINE = 64
 
 #: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
 LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
@@ -643,9 +648,9 @@ class _DriverModule(_Module):
         """
         code, size = self.code, self.output.size
         code.label("stream")
-        self._call_run(places, str(max(self.driver.width, _LINE // size)), steps)  # up to the first element that is aligned
+        self._call_run(places, str(max(self.driver.width, LINE // size)), steps)  # up to the first element that is aligned
         address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
-        skipped = code.emit(f"and i64 {code.emit(f'sub i64 0, {address}')}, {_LINE - 1}")
+        skipped = code.emit(f"and i64 {code.emit(f'sub i64 0, {address}')}, {LINE - 1}")
         first = code.emit(f"udiv i64 {skipped}, {size}")
         final = code.emit(f"sub i64 {whole}, {_BLOCK}")
         code.do("br label %ahead")
@@ -656,10 +661,10 @@ class _DriverModule(_Module):
         code.do("br label %move")
         code.label("move")
         code.do("%m = phi i64 [0, %ahead], [%m1, %move]")
-        line = f"<{_LINE // 4} x i32>"
-        item = code.emit(f"load {line}, ptr {self.place(buffer, '%m', 1)}, align {_LINE}")
-        code.do(f"store {line} {item}, ptr {self.place(here[-1], '%m', 1)}, align {_LINE}, !nontemporal !0")
-        code.do(f"%m1 = add i64 %m, {_LINE}")
+        line = f"<{LINE // 4} x i32>"
+        item = code.emit(f"load {line}, ptr {self.place(buffer, '%m', 1)}, align {LINE}")
+        code.do(f"store {line} {item}, ptr {self.place(here[-1], '%m', 1)}, align {LINE}, !nontemporal !0")
+        code.do(f"%m1 = add i64 %m, {LINE}")
         code.do(f"br i1 {code.emit(f'icmp slt i64 %m1, {_BLOCK * size}')}, label %move, label %moved")
         code.label("moved")
         code.do(f"%onward = add i64 %at, {_BLOCK}")
