@@ -10,7 +10,7 @@ import pytest
 from nonlin.formula import Expression, Symbol
 from nonlin.formula.primitives import logical_and
 from nonlin.kernels.bits import multiply, pack
-from nonlin.kernels.llvm import STREAMED
+from nonlin.kernels.storage import STREAMED
 
 Array = npt.NDArray[Any]
 DTYPES = ["float16", "bfloat16", "float32", "float64"]

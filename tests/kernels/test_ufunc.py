@@ -17,7 +17,7 @@ import nonlin as nl
 from concurrency import at_once
 from entries import ELEMENTWISE, FLOATS, ORDERS, POINTS, distinct, over_entries, parameters, typed
 from nonlin.formula import Symbol, canonical, exp, where
-from nonlin.kernels.llvm import STREAMED
+from nonlin.kernels.storage import STREAMED
 from nonlin.kernels.ufunc import Function, make_ufunc
 from oracle import ulp_error, value
 

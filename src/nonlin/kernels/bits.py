@@ -12,9 +12,10 @@ from functools import lru_cache
 
 from nonlin.formula.expression import Constant, Expression, Symbol
 from nonlin.formula.primitives import where
-from nonlin.kernels.llvm import BITS, LINE, STORAGES, STREAMED, Kernel, Storage, width_of
+from nonlin.kernels.kernel import Kernel, width_of
 from nonlin.kernels.lowering import lower_condition
 from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE, Lanes
+from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, Storage
 from nonlin.kernels.ufunc import compiler
 
 

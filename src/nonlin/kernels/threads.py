@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.kernels.llvm import STREAMED
+from nonlin.kernels.storage import STREAMED
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor

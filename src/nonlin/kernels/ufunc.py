@@ -21,23 +21,12 @@ from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import Application, Constant, Expression, postorder, substitute
 from nonlin.kernels.choice import Question, choose_lanes, choose_moderate_lanes
-from nonlin.kernels.llvm import (
-    FIXED,
-    LOOP,
-    OTHER,
-    OUTSIDE,
-    RUN,
-    STORAGES,
-    Compiler,
-    Driver,
-    Kernel,
-    Storage,
-    bits_of,
-    overflow_threshold,
-    round_to,
-)
+from nonlin.kernels.compiler import Compiler
+from nonlin.kernels.driver import Driver
+from nonlin.kernels.kernel import FIXED, LOOP, OTHER, OUTSIDE, RUN, Kernel
 from nonlin.kernels.lowering import guard_of, interpret, lower
 from nonlin.kernels.number import DOUBLE, EXACT
+from nonlin.kernels.storage import STORAGES, Storage, bits_of, overflow_threshold, round_to
 
 _INTEGERS = "bhilq"
 _UNSIGNED = "BHILQ"
@@ -219,7 +208,7 @@ class _Slot:
 
     loop: Loop
     cells: Any
-    """Addresses, as :mod:`nonlin.kernels.llvm` numbers them."""
+    """Addresses, as :mod:`nonlin.kernels.kernel` numbers them."""
     compiled: Callable[..., None] | None = None
     outside: Callable[..., None] | None = None
 

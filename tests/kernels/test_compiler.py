@@ -9,7 +9,8 @@ import pytest
 
 import nonlin as nl
 from entries import ELEMENTWISE
-from nonlin.kernels.llvm import Compiler, Target
+from nonlin.kernels.compiler import Compiler
+from nonlin.kernels.llvm import Target
 from nonlin.kernels.ufunc import Loop
 
 AARCH64 = Compiler(Target("aarch64-unknown-linux-gnu", "generic"))

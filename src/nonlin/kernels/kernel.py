@@ -1,0 +1,180 @@
+"""A kernel: the code that computes results for whole vectors of contiguous elements."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from nonlin.formula.expression import Expression
+from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, store
+from nonlin.kernels.number import Lanes
+from nonlin.kernels.storage import Storage, overflow_threshold
+
+#: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
+LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
+
+
+def width_of(lanes: Lanes | None) -> int:
+    """How many elements are computed at once, at most."""
+    return 8 if lanes is not None and lanes.element == "float64" else 16
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is computed for a vector of elements, in straight-line code."""
+
+    operations: tuple[Expression, ...]
+    """Machine operations for each result in floating lanes; the formulas themselves for integers."""
+    lanes: Lanes | None
+    """None computes in the integers that come in."""
+    inputs: tuple[tuple[str, Storage], ...]
+    """Name and storage of each operand, in order."""
+    output: Storage
+    """Storage of every result."""
+    guard: Expression | None = None
+    """What must hold for an element; one for which it does not is computed by another kernel."""
+    may_overflow: bool = False
+    """Whether a finite x can have an infinite result: NumPy is to be told when it happens."""
+    may_be_invalid: bool = False
+    """Whether an x that is not NaN can have a result that is."""
+
+    widest: int = 16
+    """Elements computed at once, at most."""
+
+    @property
+    def width(self) -> int:
+        """Elements computed at once."""
+        return min(self.widest, width_of(self.lanes))
+
+
+class KernelModule(Module):
+    """Writes a kernel as a function over whole vectors of contiguous elements."""
+
+    def __init__(self, kernel: Kernel, target: Target) -> None:
+        super().__init__(target, tuple(storage for _, storage in kernel.inputs), kernel.output, len(kernel.operations))
+        self.kernel = kernel
+
+    def _load_inputs(self, places: list[str]) -> Body:
+        kernel = self.kernel
+        writer: Body
+        if kernel.lanes is None:
+            writer = IntegerBody(kernel.width, kernel.output, {})
+        else:
+            writer = FloatingBody(kernel.width, "float" if kernel.lanes.element == "float32" else "double", {})
+        writer.values = {
+            name: load(self.code, place, storage, writer.element, writer.width)
+            for (name, storage), place in zip(kernel.inputs, places, strict=False)
+        }
+        return writer
+
+    def _take_lines(self, writer: Body) -> None:
+        """Move what the writer has written so far into the function."""
+        self.code.lines += writer.lines[writer.taken :]
+        writer.taken = len(writer.lines)
+        self.declarations |= writer.declarations
+
+    def _store_results(self, writer: Body, results: list[str], places: list[str], *, streamed: bool = False) -> None:
+        for result, place in zip(results, places[len(self.operands) :], strict=True):
+            store(self.code, result, place, self.output, writer.element, writer.width, streamed=streamed)
+
+    def outside(self) -> str:
+        """Write ``void outside(char **places, void *data, intp count)``: elements that another kernel's guard excludes."""
+        code, kernel = self.code, self.kernel
+        for k, name in enumerate(self.pointers):
+            code.do(f"{name} = load ptr, ptr {code.emit(f'getelementptr ptr, ptr %places, i64 {k}')}")
+        code.do("br label %part")
+        code.label("part")
+        code.do("%i = phi i64 [0, %0], [%next, %part]")
+        places = [self.place(name, "%i", s.size) for name, s in zip(self.pointers, self.storages, strict=True)]
+        writer = self._load_inputs(places)
+        results = [writer(operations) for operations in kernel.operations]
+        self._take_lines(writer)
+        self._store_results(writer, results, places)
+        code.do(f"%next = add i64 %i, {kernel.width}")
+        code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %part, label %end")
+        code.label("end")
+        return self.text("void @outside(ptr %places, ptr %data, i64 %count)")
+
+    def run(self, *, streamed: bool = False) -> str:
+        """Write ``run``: ``count`` elements, whole vectors; operand k moves on by ``%step{k}`` bytes an element."""
+        code, kernel = self.code, self.kernel
+        spare = [code.emit(f"alloca <{kernel.width} x {self.output.llvm}>") for _ in self.outputs]
+        listed = code.emit(f"alloca [{len(self.pointers)} x ptr]")
+        code.do("br label %pass")
+        code.label("pass")
+        code.do("%i = phi i64 [0, %0], [%next, %done]")
+        steps: list[str | int] = [*(f"%step{k}" for k in range(len(self.operands))), *[self.output.size] * len(self.outputs)]
+        places = [
+            self.place(name, "%i", step, storage)
+            for name, step, storage in zip(self.pointers, steps, self.storages, strict=True)
+        ]
+        writer = self._load_inputs(places)
+        guard = None if kernel.guard is None else writer(kernel.guard)
+        results = [writer(operations) for operations in kernel.operations]
+        self._take_lines(writer)
+        if guard is None:
+            code.do("br label %done")
+            code.label("done")
+        else:
+            results = self._outside_guard(writer, guard, results, [*places[: len(self.operands)], *spare], listed)
+        if isinstance(writer, FloatingBody) and (kernel.may_overflow or kernel.may_be_invalid):
+            self.declarations |= note_status(code, kernel, writer, writer.values["x"], results, "%status")
+        self._store_results(writer, results, places, streamed=streamed)
+        code.do(f"%next = add i64 %i, {kernel.width}")
+        code.do(f"br i1 {code.emit('icmp slt i64 %next, %count')}, label %pass, label %end")
+        code.label("end")
+        if streamed:
+            code.do("fence seq_cst")  # such stores are ordered by nothing else
+        pointers, numbers = [*self.pointers, "%status", "%data"], ["%count", *steps[: len(self.operands)]]
+        arguments = [*(f"ptr {name}" for name in pointers), *(f"i64 {name}" for name in numbers)]
+        return self.text(f"void @run({', '.join(arguments)})")
+
+    def _outside_guard(self, writer: Body, guard: str, results: list[str], places: list[str], listed: str) -> list[str]:
+        """Compute every element by the kernel that its own value asks for, whatever stands beside it."""
+        code = self.code
+        reduce = f"i1 @llvm.vector.reduce.and.v{writer.width}i1"
+        self.declarations.add(f"declare {reduce}({writer.mask})")
+        code.do(f"br i1 {code.emit(f'call {reduce}({writer.mask} {guard})')}, label %done, label %outside")
+        code.label("outside")
+        for k, place in enumerate(places):
+            code.do(f"store ptr {place}, ptr {code.emit(f'getelementptr ptr, ptr {listed}, i64 {k}')}")
+        code.do(f"call void {self.cell(OUTSIDE)}(ptr {listed}, ptr %data, i64 {writer.width})")
+        mixed = []
+        for result, place in zip(results, places[len(self.operands) :], strict=True):
+            other = load(code, place, self.output, writer.element, writer.width)
+            mixed.append(code.emit(f"select {writer.mask} {guard}, {writer.vector} {result}, {writer.vector} {other}"))
+        code.do("br label %done")
+        code.label("done")
+        return [
+            code.emit(f"phi {writer.vector} [{result}, %pass], [{other}, %outside]")
+            for result, other in zip(results, mixed, strict=True)
+        ]
+
+
+def note_status(code: Code, kernel: Kernel, body: FloatingBody, x: str, results: list[str], status: str) -> set[str]:
+    """Set bits in ``status`` where a finite x overflows, or one that is not NaN gives NaN."""
+    threshold = overflow_threshold(kernel.output.name)
+    if body.element == "float" and kernel.output.name == "float32":
+        threshold = math.inf  # in lanes of the same type the result has overflowed already
+    infinity = body.splat("0x7FF0000000000000")
+    limit = infinity if threshold == math.inf else body.constant(Fraction(threshold))
+    bits: list[tuple[int, str]] = []
+    for result in results:
+        if kernel.may_overflow:
+            finite = body.emit(f"fcmp olt {body.vector} {body.emit_absolute(x)}, {infinity}")
+            over = body.emit(f"fcmp oge {body.vector} {body.emit_absolute(result)}, {limit}")
+            bits.append((1, body.emit(f"and {body.mask} {finite}, {over}")))
+        if kernel.may_be_invalid:
+            number = body.emit(f"fcmp ord {body.vector} {x}, {x}")
+            lost = body.emit(f"fcmp uno {body.vector} {result}, {result}")
+            bits.append((2, body.emit(f"and {body.mask} {number}, {lost}")))
+    code.lines += body.lines[body.taken :]
+    body.taken = len(body.lines)
+    reduce = f"i1 @llvm.vector.reduce.or.v{body.width}i1"
+    for bit, mask in bits:
+        seen = code.emit(f"call {reduce}({body.mask} {mask})")
+        value = code.emit(f"select i1 {seen}, i32 {bit}, i32 0")
+        before = code.emit(f"load i32, ptr {status}")
+        code.do(f"store i32 {code.emit(f'or i32 {before}, {value}')}, ptr {status}")
+    return body.declarations | {f"declare {reduce}({body.mask})"}
