@@ -215,7 +215,7 @@ class Activation:
         self.__module__ = module
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
-        self._ufuncs: dict[tuple[str, int, str], np.ufunc] = {}
+        self._ufuncs: dict[tuple[str, tuple[int, ...], str], np.ufunc] = {}
         self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
         self.serial = next(_serials)
         instances[self.serial] = self
@@ -233,7 +233,7 @@ class Activation:
             small = self._values.get((get_precision(), x.dtype))
             if small is not None and (result := small(x, keywords)) is not None:
                 return result
-        return self._evaluate("x", 0, arguments, keywords)
+        return self._evaluate("x", (0,), arguments, keywords)
 
     def derivative(self, *arguments: Any, order: int = 1, wrt: str = "x", **keywords: Any) -> Any:
         """Evaluate a derivative.
@@ -265,9 +265,34 @@ class Activation:
                 return result
         if type(order) is not int:  # True and 1.0 would find the kernel of order 1
             raise ValueError(f"order must be a whole number of at least 0, got {order!r}")
-        return self._evaluate(wrt, order, arguments, keywords)
+        return self._evaluate(wrt, (order,), arguments, keywords)
 
-    def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def value_and_derivative(self, *arguments: Any, wrt: str = "x", **keywords: Any) -> Any:
+        """Evaluate the activation and its first derivative at once: what they have in common is computed once.
+
+        Parameters
+        ----------
+        *arguments, **keywords
+            As for the activation itself; ``out`` is a pair.
+        wrt : str
+            Name of the operand or parameter to differentiate with respect to.
+
+        Returns
+        -------
+        tuple
+            The value and the derivative.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> y, slope = nl.softplus.value_and_derivative([-1.0, 0.0])
+        >>> print(y, slope)
+        [0.31326169 0.69314718] [0.26894142 0.5       ]
+        """
+        return self._evaluate(wrt, (0, 1), arguments, keywords)
+
+    def _evaluate(self, wrt: str, orders: tuple[int, ...], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Evaluate the derivatives of some orders; the value, that of order 0, among them."""
         takes_defaults = len(arguments) == self._only_operands
         if takes_defaults and keywords.keys() <= _UFUNC_KEYWORDS:
             arguments += self._defaults
@@ -276,22 +301,28 @@ class Activation:
         if isinstance(arguments[0], Expression) or any(isinstance(value, Expression) for value in arguments[1:]):
             if keywords:
                 raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
-            return self._compose(wrt, order, arguments)
+            return _one_or_all(self._compose(wrt, order, arguments) for order in orders)
         framework = room(arguments)
         if framework is not None:
-            return framework.evaluate(self, wrt, order, arguments, keywords)
+            return _one_or_all(framework.evaluate(self, wrt, order, arguments, keywords) for order in orders)
         precision = get_precision()
-        found = self._ufuncs.get((wrt, order, precision))
-        ufunc = self.derivative_ufunc(order=order, wrt=wrt) if found is None else found
+        found = self._ufuncs.get((wrt, orders, precision))
+        ufunc = self._ufunc(wrt, orders) if found is None else found
         if found is None:
             compile_loop(ufunc, getattr(arguments[0], "dtype", _DEFAULT_DTYPE))
         if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
-            arguments = self._with_bfloat16(ufunc, arguments, wrt, order)
-        if takes_defaults and len(self.operands) == 1 and order <= 1 and wrt == "x" and type(arguments[0]) is _ARRAY:
+            arguments = self._with_bfloat16(ufunc, arguments, wrt, orders)
+        if (
+            takes_defaults
+            and len(self.operands) == 1
+            and orders in ((0,), (1,))
+            and wrt == "x"
+            and type(arguments[0]) is _ARRAY
+        ):
             dtype = arguments[0].dtype
             # Another thread may have set another precision meanwhile.
-            if _is_floating(dtype) and self._ufuncs.get((wrt, order, precision)) is ufunc:
-                (self._slopes if order else self._values)[precision, dtype] = self._small_call(ufunc, dtype)
+            if _is_floating(dtype) and self._ufuncs.get((wrt, orders, precision)) is ufunc:
+                (self._slopes if orders[0] else self._values)[precision, dtype] = self._small_call(ufunc, dtype)
         return self._apply(ufunc, arguments, keywords)
 
     def _small_call(self, ufunc: np.ufunc, dtype: np.dtype[Any]) -> _SmallCall:
@@ -388,9 +419,9 @@ class Activation:
         formula = self.formula if order == 0 else differentiate(self.formula, wrt, order)
         return substitute(formula, dict(zip((*self.operands, *self.parameters), operands, strict=True)))
 
-    def _with_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, order: int) -> tuple[Any, ...]:
+    def _with_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, orders: tuple[int, ...]) -> tuple[Any, ...]:
         """Make sure of the ufunc's loop for bfloat16, and give Python numbers beside such arrays their dtype."""
-        add_bfloat16(ufunc, self._function(wrt, order))
+        add_bfloat16(ufunc, self._function(wrt, orders))
         # NumPy knows weak scalars for its own dtypes only.
         bfloat16 = sys.modules["ml_dtypes"].bfloat16
         return tuple(np.asarray(o, bfloat16) if isinstance(o, (int, float)) else o for o in operands)
@@ -420,30 +451,34 @@ class Activation:
 
     def derivative_ufunc(self, *, order: int = 1, wrt: str = "x") -> np.ufunc:
         """Return the ``numpy.ufunc`` of a derivative."""
-        key = (wrt, order, get_precision())
+        return self._ufunc(wrt, (order,))
+
+    def _ufunc(self, wrt: str, orders: tuple[int, ...]) -> np.ufunc:
+        key = (wrt, orders, get_precision())
         if key not in self._ufuncs:
             if wrt not in (*self.operands, *self.parameters):
                 names = ", ".join((*self.operands, *self.parameters))
                 raise ValueError(f"{self.name}: wrt must be one of {names}, got {wrt!r}")
-            self._ufuncs.setdefault(key, make_ufunc(self._function(wrt, order)))
+            self._ufuncs.setdefault(key, make_ufunc(self._function(wrt, orders)))
         return self._ufuncs[key]
 
-    def _function(self, wrt: str, order: int) -> Function:
-        name = self.name
+    def _function(self, wrt: str, orders: tuple[int, ...]) -> Function:
+        name, order = self.name, orders[-1]
         if order:
-            name += "_derivative" + (str(order) if order > 1 else "") + ("" if wrt == "x" else f"_{wrt}")
+            name += "_with" * (len(orders) > 1) + "_derivative" + (str(order) if order > 1 else "")
+            name += "" if wrt == "x" else f"_{wrt}"
         names = (*self.operands, *self.parameters)
-        formula = differentiate(self.formula, wrt, order)
+        formulas = tuple(differentiate(self.formula, wrt, order) for order in orders)
         doc = f"{name}({', '.join(names)})\n\n{self.__doc__}"
         return Function(
             name,
-            formula,
+            formulas,
             names,
             self._typical(),
             {name: parameter.default for name, parameter in self.parameters.items()},
             exact=get_precision() == "exact",
             # A derivative has the dtype of the value.
-            keeps_integers=is_integral(canonical(self.formula)) and is_integral(formula),
+            keeps_integers=all(map(is_integral, (canonical(self.formula), *formulas))),
             never_negative=all(max(b for b in _lower_bounds(p)) >= 0 for p in self.parameters.values()),
             doc=doc,
         )
@@ -540,6 +575,11 @@ def _signature(of: Activation) -> inspect.Signature:
         default = inspect.Parameter.empty if parameter.default is None else parameter.default
         own.append(inspect.Parameter(name, kind, default=default))
     return inspect.Signature(own)
+
+
+def _one_or_all(results: Iterable[Any]) -> Any:
+    found = tuple(results)
+    return found if len(found) > 1 else found[0]
 
 
 def _documentation(of: Activation, doc: str) -> str:

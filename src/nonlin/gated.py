@@ -82,9 +82,13 @@ class Gated(Activation):
         >>> print(nl.reglu.derivative([1.0, -2.0], [3.0, 4.0], wrt="value"))
         [1. 0.]
         """
-        return self._evaluate(wrt, order, arguments, keywords)
+        return self._evaluate(wrt, (order,), arguments, keywords)
 
-    def _evaluate(self, wrt: str, order: int, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def value_and_derivative(self, *arguments: Any, wrt: str = "gate", **keywords: Any) -> Any:
+        """Evaluate the pair and its first derivative at once."""
+        return self._evaluate(wrt, (0, 1), arguments, keywords)
+
+    def _evaluate(self, wrt: str, orders: tuple[int, ...], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if not arguments and "x" in keywords:
             arguments = (keywords.pop("x"),)
         if len(arguments) == 2 and arguments[1] is None:
@@ -97,7 +101,7 @@ class Gated(Activation):
         for name in ("axis", "gate"):
             if name in keywords:
                 raise TypeError(f"{self.name}: {name} says how to split one array, but x and value are two")
-        return super()._evaluate(self._symbol(wrt), order, arguments, keywords)
+        return super()._evaluate(self._symbol(wrt), orders, arguments, keywords)
 
     def _split(self, x: Any, axis: int, gate: Gate) -> tuple[Any, Any]:
         if isinstance(x, Expression):
@@ -136,13 +140,15 @@ class Gated(Activation):
         """Return the formula, or that of a derivative, as LaTeX."""
         return super().latex(order, wrt)
 
-    def _function(self, wrt: str, order: int) -> Function:
-        function = super()._function(wrt, order)
-        if order == 0:
-            return function
+    def _function(self, wrt: str, orders: tuple[int, ...]) -> Function:
+        function = super()._function(wrt, orders)
         # The slope may not depend on the value; NaN in, NaN out all the same. (The kernel sees to NaN in x.)
         value = Symbol("value")
-        return replace(function, formula=where(absolute(value) >= 0, function.formula, value))
+        formulas = (
+            where(absolute(value) >= 0, formula, value) if order else formula
+            for formula, order in zip(function.formulas, orders, strict=True)
+        )
+        return replace(function, formulas=tuple(formulas))
 
     @property
     def facts(self) -> Any:

@@ -548,7 +548,7 @@ def test_read_only_out_is_refused() -> None:
 
 def fresh_ufunc(name: str) -> np.ufunc:
     x = Symbol("x")
-    return make_ufunc(Function(name, canonical(where(x > 0, x, x * exp(x))), ("x",), {}, exact=False))
+    return make_ufunc(Function(name, (canonical(where(x > 0, x, x * exp(x))),), ("x",), {}, exact=False))
 
 
 def test_first_calls_from_many_threads_agree() -> None:

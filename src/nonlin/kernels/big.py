@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,15 @@ def evaluate(ufunc: np.ufunc, operands: tuple[Any, ...], out: Any) -> Any:
     Parameters
     ----------
     ufunc : numpy.ufunc
-        Of one result; with operands of one floating dtype, its result has that dtype, too.
+        With operands of one floating dtype, its results have that dtype, too.
     operands : tuple
         The first one an array of exactly the type ``numpy.ndarray`` and of such a dtype.
-    out : array or None
+    out : array, tuple of arrays or None
 
     Returns
     -------
-    array or None
-        The result as the ufunc would return it. None for all that needs NumPy's care: other dtypes or shapes beside the first
+    array, tuple of arrays or None
+        What the ufunc would return. None for all that needs NumPy's care: other dtypes or shapes beside the first
         array's, other orders of elements than C's, subclasses, operands that overlap with the result in part.
     """
     first = operands[0]
@@ -39,11 +40,17 @@ def evaluate(ufunc: np.ufunc, operands: tuple[Any, ...], out: Any) -> Any:
         elif kind is not float and kind is not int and not (isinstance(operand, np.generic) and operand.dtype == dtype):
             return None
     if out is None:
-        out = memory.empty(shape, dtype)
-    elif not _can_hold(out, shape, dtype) or any(_overlaps_in_part(operand, out) for operand in operands):
-        return None
-    threads.run(ufunc, operands, out)
-    return out
+        results = tuple(memory.empty(shape, dtype) for _ in range(ufunc.nout))
+    else:
+        results = out if type(out) is tuple else (out,)
+        if len(results) != ufunc.nout or not all(_can_hold(result, shape, dtype) for result in results):
+            return None
+        if any(_overlaps_in_part(operand, result) for operand in operands for result in results):
+            return None
+        if any(np.may_share_memory(a, b) for a, b in combinations(results, 2)):
+            return None
+    threads.run(ufunc, operands, results)
+    return results if ufunc.nout > 1 else results[0]
 
 
 def _can_hold(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:

@@ -84,7 +84,7 @@ def _lanes_of(storage: Storage) -> Lanes:
 @lru_cache(maxsize=256)
 def _packing(condition: Expression, storage: Storage) -> Callable[..., None]:
     lanes = _lanes_of(storage)
-    return _compiled(Kernel((lower_condition(condition, lanes),), lanes, (("x", storage),), BITS))
+    return _compiled(Kernel((lower_condition(condition, lanes),), lanes.element, (("x", storage),), (BITS,)))
 
 
 @lru_cache(maxsize=256)
@@ -93,7 +93,7 @@ def _multiplying(slopes: tuple[float, float], storage: Storage, streamed: bool) 
     dy = Symbol("dy")
     zero, one = (Constant(slope) * dy for slope in slopes)
     product = where(Symbol("bits") > 0, one, zero)
-    return _compiled(Kernel((product,), lanes, (("dy", storage), ("bits", BITS)), storage), streamed=streamed)
+    return _compiled(Kernel((product,), lanes.element, (("dy", storage), ("bits", BITS)), (storage,)), streamed=streamed)
 
 
 def _compiled(kernel: Kernel, *, streamed: bool = False) -> Callable[..., None]:
@@ -112,7 +112,7 @@ def _run(
     count: int,
 ) -> None:
     """Run a pass over whole vectors, and a plain one over what is left, in a vector's room of its own."""
-    width = width_of(_lanes_of(inputs[0]))
+    width = width_of(_lanes_of(inputs[0]).element)
     steps = [storage.size for storage in inputs]
     whole = count - count % width
     if whole:

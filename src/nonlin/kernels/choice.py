@@ -8,6 +8,7 @@ rounds away costs about as much again, and so do float64 lanes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -98,6 +99,52 @@ class Question:
     shaped: bool = False
     """Whether some of the symbols are parameters: at other values than these a plainer arithmetic might not do."""
 
+    def lowered(self, lanes: Lanes) -> Expression:
+        """Return the formula as operations of such lanes."""
+        return lower(self.formula, lanes, dict(zip(self.names, self.typical, strict=True)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Machine operations that answer some questions together."""
+
+    element: str
+    """Type of the lanes: ``float32`` or ``float64``."""
+    operations: tuple[Expression, ...]
+    guard: Expression | None = None
+    """What an input must fulfil."""
+
+
+def choose(*questions: Question) -> Choice:
+    """Choose the operations for moderate inputs; if nothing is gained by keeping others out, for all inputs."""
+    guarded = [question for question in questions if _needs_guard(question)]
+    found = {question: choose_moderate_lanes(question) for question in guarded}
+    moderate = {question: answer for question, answer in found.items() if answer is not None}
+    if not moderate or len(moderate) < len(guarded):
+        return choose_for_all(*questions)
+    chosen = [moderate[q][0] if q in moderate else choose_lanes(q).for_moderate() for q in questions]
+    limit = min(limit for _, limit in moderate.values())
+    return _choice(questions, chosen, limit)
+
+
+def choose_for_all(*questions: Question) -> Choice:
+    """Choose the operations for inputs of any size."""
+    return _choice(questions, [choose_lanes(question) for question in questions])
+
+
+def _choice(questions: Sequence[Question], chosen: Sequence[Lanes], limit: int | None = None) -> Choice:
+    """Lower each formula in its own arithmetic where they have lanes of one type, or all in the most careful one."""
+    careful = max(chosen, key=lambda lanes: (lanes.goal, lanes.compensated))
+    operations = tuple(
+        question.lowered(lanes if lanes.element == careful.element else careful)
+        for question, lanes in zip(questions, chosen, strict=True)
+    )
+    return Choice(careful.element, operations, None if limit is None else guard_of(limit, *operations))
+
+
+def _needs_guard(question: Question) -> bool:
+    return guard_of(1, question.lowered(SINGLE.for_moderate())) is not None
+
 
 @cache
 def choose_lanes(question: Question) -> Lanes:
@@ -113,10 +160,7 @@ def choose_moderate_lanes(question: Question) -> tuple[Lanes, int] | None:
 
     What moderate means is said by :func:`~nonlin.kernels.lowering.guard_of`.
     """
-    plainest = lower(question.formula, SINGLE.for_moderate(), dict(zip(question.names, question.typical, strict=True)))
-    if guard_of(plainest, 1) is None:
-        return None  # there is nothing to gain
-    return _sample(question).moderate_lanes()
+    return _sample(question).moderate_lanes() if _needs_guard(question) else None  # without exponentials nothing is gained
 
 
 def _cost(operations: Expression, lanes: Lanes) -> int:
@@ -175,7 +219,7 @@ class _Sample:
             for lanes in sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes)):
                 holds = self._holds(lanes, bodies[lanes])
                 for limit in (80, 40, 16):
-                    guard = guard_of(bodies[lanes], limit)
+                    guard = guard_of(limit, bodies[lanes])
                     if guard is None:
                         return None
                     if holds[self._run(guard, lanes.element)].all():

@@ -17,8 +17,7 @@ class Driver:
     """What a loop has to know of its kernel, whatever it computes: many kernels share one."""
 
     inputs: tuple[Storage, ...]
-    output: Storage
-    results: int
+    outputs: tuple[Storage, ...]
     width: int
     fixed: tuple[bool, ...]
     """Of which operands the kernel takes the value for granted."""
@@ -34,7 +33,7 @@ class DriverModule(Module):
     """
 
     def __init__(self, driver: Driver, target: Target) -> None:
-        super().__init__(target, driver.inputs, driver.output, driver.results)
+        super().__init__(target, driver.inputs, driver.outputs)
         self.driver = driver
 
     def _call_run(self, places: list[str], count: str, steps: list[str]) -> None:
@@ -61,7 +60,7 @@ class DriverModule(Module):
 
     def _pays_to_stream(self, whole: str) -> str:
         """Write the condition under which results go around the cache."""
-        code, size = self.code, self.output.size
+        code, size = self.code, self.results[0].size
         pays = code.emit(f"icmp sge i64 {whole}, {STREAMED // size}")
         address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
         aligned = code.emit(f"icmp eq i64 {code.emit(f'and i64 {address}, {size - 1}')}, 0")
@@ -76,7 +75,7 @@ class DriverModule(Module):
 
         Returns how many elements are done when control leaves for ``rest`` from ``streamed``.
         """
-        code, size = self.code, self.output.size
+        code, size = self.code, self.results[0].size
         code.label("stream")
         self._call_run(places, str(max(self.driver.width, LINE // size)), steps)  # up to the first element that is aligned
         address = code.emit(f"ptrtoint ptr {self.outputs[0]} to i64")
@@ -144,7 +143,7 @@ class DriverModule(Module):
         whole = code.emit(f"select i1 {direct}, i64 {code.emit(f'and i64 {count}, {-width}')}, i64 0")
         code.do(f"br i1 {code.emit(f'icmp sgt i64 {whole}, 0')}, label %direct, label %rest")
         code.label("direct")
-        streams = self.driver.results == 1
+        streams = len(self.results) == 1
         if streams:
             code.do(f"br i1 {self._pays_to_stream(whole)}, label %stream, label %plain")
             streamed = self._stream([*starts, *self.outputs], whole, paces, buffers[-1])
@@ -191,10 +190,9 @@ class DriverModule(Module):
         code.label("scatter")
         code.do("%k = phi i64 [0, %gathered], [%k1, %scatter]")
         position = code.emit("add i64 %start, %k")
-        kind = self.output.llvm
-        for k, name in enumerate(self.outputs, inputs):
-            item = code.emit(f"load {kind}, ptr {self.place(buffers[k], '%k', self.output.size)}")
-            code.do(f"store {kind} {item}, ptr {self.place(name, position, steps[k])}, align 1")
+        for k, (name, storage) in enumerate(zip(self.outputs, self.results, strict=True), inputs):
+            item = code.emit(f"load {storage.llvm}, ptr {self.place(buffers[k], '%k', storage.size)}")
+            code.do(f"store {storage.llvm} {item}, ptr {self.place(name, position, steps[k])}, align 1")
         code.do("%k1 = add i64 %k, 1")
         code.do(f"br i1 {code.emit(f'icmp slt i64 %k1, {size}')}, label %scatter, label %scattered")
         code.label("scattered")

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from nonlin.formula.expression import Expression
-from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, store
-from nonlin.kernels.number import Lanes
-from nonlin.kernels.storage import Storage, overflow_threshold
+from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, load_mask, store
+from nonlin.kernels.storage import BITS, Storage, overflow_threshold
 
 #: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
 LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
 
 
-def width_of(lanes: Lanes | None) -> int:
+def width_of(element: str | None) -> int:
     """How many elements are computed at once, at most."""
-    return 8 if lanes is not None and lanes.element == "float64" else 16
+    return 8 if element == "float64" else 16
 
 
 @dataclass(frozen=True)
@@ -26,12 +25,12 @@ class Kernel:
 
     operations: tuple[Expression, ...]
     """Machine operations for each result in floating lanes; the formulas themselves for integers."""
-    lanes: Lanes | None
-    """None computes in the integers that come in."""
+    element: str | None
+    """Type of the lanes: ``float32`` or ``float64``; None computes in the integers that come in."""
     inputs: tuple[tuple[str, Storage], ...]
     """Name and storage of each operand, in order."""
-    output: Storage
-    """Storage of every result."""
+    outputs: tuple[Storage, ...]
+    """Storage of each result."""
     guard: Expression | None = None
     """What must hold for an element; one for which it does not is computed by another kernel."""
     may_overflow: bool = False
@@ -45,23 +44,23 @@ class Kernel:
     @property
     def width(self) -> int:
         """Elements computed at once."""
-        return min(self.widest, width_of(self.lanes))
+        return min(self.widest, width_of(self.element))
 
 
 class KernelModule(Module):
     """Writes a kernel as a function over whole vectors of contiguous elements."""
 
     def __init__(self, kernel: Kernel, target: Target) -> None:
-        super().__init__(target, tuple(storage for _, storage in kernel.inputs), kernel.output, len(kernel.operations))
+        super().__init__(target, tuple(storage for _, storage in kernel.inputs), kernel.outputs)
         self.kernel = kernel
 
     def _load_inputs(self, places: list[str]) -> Body:
         kernel = self.kernel
         writer: Body
-        if kernel.lanes is None:
-            writer = IntegerBody(kernel.width, kernel.output, {})
+        if kernel.element is None:
+            writer = IntegerBody(kernel.width, kernel.outputs[0], {})
         else:
-            writer = FloatingBody(kernel.width, "float" if kernel.lanes.element == "float32" else "double", {})
+            writer = FloatingBody(kernel.width, "float" if kernel.element == "float32" else "double", {})
         writer.values = {
             name: load(self.code, place, storage, writer.element, writer.width)
             for (name, storage), place in zip(kernel.inputs, places, strict=False)
@@ -75,8 +74,8 @@ class KernelModule(Module):
         self.declarations |= writer.declarations
 
     def _store_results(self, writer: Body, results: list[str], places: list[str], *, streamed: bool = False) -> None:
-        for result, place in zip(results, places[len(self.operands) :], strict=True):
-            store(self.code, result, place, self.output, writer.element, writer.width, streamed=streamed)
+        for result, place, storage in zip(results, places[len(self.operands) :], self.results, strict=True):
+            store(self.code, result, place, storage, writer.element, writer.width, streamed=streamed)
 
     def outside(self) -> str:
         """Write ``void outside(char **places, void *data, intp count)``: elements that another kernel's guard excludes."""
@@ -86,7 +85,7 @@ class KernelModule(Module):
         code.do("br label %part")
         code.label("part")
         code.do("%i = phi i64 [0, %0], [%next, %part]")
-        places = [self.place(name, "%i", s.size) for name, s in zip(self.pointers, self.storages, strict=True)]
+        places = [self.place(name, "%i", s.size, s) for name, s in zip(self.pointers, self.storages, strict=True)]
         writer = self._load_inputs(places)
         results = [writer(operations) for operations in kernel.operations]
         self._take_lines(writer)
@@ -99,12 +98,13 @@ class KernelModule(Module):
     def run(self, *, streamed: bool = False) -> str:
         """Write ``run``: ``count`` elements, whole vectors; operand k moves on by ``%step{k}`` bytes an element."""
         code, kernel = self.code, self.kernel
-        spare = [code.emit(f"alloca <{kernel.width} x {self.output.llvm}>") for _ in self.outputs]
+        spare = [code.emit(f"alloca <{kernel.width} x {storage.llvm}>") for storage in self.results]
         listed = code.emit(f"alloca [{len(self.pointers)} x ptr]")
         code.do("br label %pass")
         code.label("pass")
         code.do("%i = phi i64 [0, %0], [%next, %done]")
-        steps: list[str | int] = [*(f"%step{k}" for k in range(len(self.operands))), *[self.output.size] * len(self.outputs)]
+        paces = [f"%step{k}" for k in range(len(self.operands))]
+        steps = [*paces, *(str(storage.size) for storage in self.results)]
         places = [
             self.place(name, "%i", step, storage)
             for name, step, storage in zip(self.pointers, steps, self.storages, strict=True)
@@ -126,7 +126,7 @@ class KernelModule(Module):
         code.label("end")
         if streamed:
             code.do("fence seq_cst")  # such stores are ordered by nothing else
-        pointers, numbers = [*self.pointers, "%status", "%data"], ["%count", *steps[: len(self.operands)]]
+        pointers, numbers = [*self.pointers, "%status", "%data"], ["%count", *paces]
         arguments = [*(f"ptr {name}" for name in pointers), *(f"i64 {name}" for name in numbers)]
         return self.text(f"void @run({', '.join(arguments)})")
 
@@ -141,21 +141,22 @@ class KernelModule(Module):
             code.do(f"store ptr {place}, ptr {code.emit(f'getelementptr ptr, ptr {listed}, i64 {k}')}")
         code.do(f"call void {self.cell(OUTSIDE)}(ptr {listed}, ptr %data, i64 {writer.width})")
         mixed = []
-        for result, place in zip(results, places[len(self.operands) :], strict=True):
-            other = load(code, place, self.output, writer.element, writer.width)
-            mixed.append(code.emit(f"select {writer.mask} {guard}, {writer.vector} {result}, {writer.vector} {other}"))
+        for result, place, storage in zip(results, places[len(self.operands) :], self.results, strict=True):
+            if storage is BITS:
+                kind, other = writer.mask, load_mask(code, place, writer.width)
+            else:
+                kind, other = writer.vector, load(code, place, storage, writer.element, writer.width)
+            chosen = code.emit(f"select {writer.mask} {guard}, {kind} {result}, {kind} {other}")
+            mixed.append((kind, result, chosen))
         code.do("br label %done")
         code.label("done")
-        return [
-            code.emit(f"phi {writer.vector} [{result}, %pass], [{other}, %outside]")
-            for result, other in zip(results, mixed, strict=True)
-        ]
+        return [code.emit(f"phi {kind} [{result}, %pass], [{chosen}, %outside]") for kind, result, chosen in mixed]
 
 
 def note_status(code: Code, kernel: Kernel, body: FloatingBody, x: str, results: list[str], status: str) -> set[str]:
     """Set bits in ``status`` where a finite x overflows, or one that is not NaN gives NaN."""
-    threshold = overflow_threshold(kernel.output.name)
-    if body.element == "float" and kernel.output.name == "float32":
+    threshold = overflow_threshold(kernel.outputs[0].name)
+    if body.element == "float" and kernel.outputs[0].name == "float32":
         threshold = math.inf  # in lanes of the same type the result has overflowed already
     infinity = body.splat("0x7FF0000000000000")
     limit = infinity if threshold == math.inf else body.constant(Fraction(threshold))

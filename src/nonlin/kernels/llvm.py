@@ -60,12 +60,12 @@ class Code:
 class Module:
     """Writes a module of one function."""
 
-    def __init__(self, target: Target, inputs: tuple[Storage, ...], output: Storage, results: int) -> None:
+    def __init__(self, target: Target, inputs: tuple[Storage, ...], outputs: tuple[Storage, ...]) -> None:
         self.target = target
-        self.operands, self.output = inputs, output
-        self.storages = [*inputs, *[output] * results]
+        self.operands, self.results = inputs, outputs
+        self.storages = [*inputs, *outputs]
         self.inputs = [f"%in{k}" for k in range(len(inputs))]
-        self.outputs = [f"%out{k}" for k in range(results)]
+        self.outputs = [f"%out{k}" for k in range(len(outputs))]
         self.pointers = [*self.inputs, *self.outputs]
         self.declarations: set[str] = set()
         self.code = Code()
@@ -304,12 +304,16 @@ done:
 }}"""
 
 
+def load_mask(code: Code, pointer: str, width: int) -> str:
+    """Load a vector of conditions."""
+    return code.emit(f"bitcast i{width} {code.emit(f'load i{width}, ptr {pointer}, align 1')} to <{width} x i1>")
+
+
 def load(code: Code, pointer: str, storage: Storage, element: str, width: int) -> str:
     """Load a vector and convert it to lanes."""
     raw = f"<{width} x {storage.llvm}>"
     if storage is BITS:
-        mask = code.emit(f"bitcast i{width} {code.emit(f'load i{width}, ptr {pointer}, align 1')} to {raw}")
-        return code.emit(f"uitofp {raw} {mask} to <{width} x {element}>")
+        return code.emit(f"uitofp {raw} {load_mask(code, pointer, width)} to <{width} x {element}>")
     lanes = f"<{width} x {element}>"
     value = code.emit(f"load {raw}, ptr {pointer}, align {storage.size}")
     if storage.name == "bfloat16":
@@ -337,7 +341,9 @@ def store(code: Code, value: str, pointer: str, storage: Storage, element: str, 
     if storage is BITS:
         code.do(f"store i{width} {code.emit(f'bitcast {raw} {value} to i{width}')}, ptr {pointer}, align 1")
         return
-    if element == "double" and storage.llvm != "double":
+    if storage.is_integer and not element.startswith("i"):
+        value = code.emit(f"fpto{'s' if storage.signed else 'u'}i <{width} x {element}> {value} to {raw}")
+    elif element == "double" and storage.llvm != "double":
         value = code.emit(f"fptrunc <{width} x double> {value} to <{width} x float>")
     if storage.name == "float16":
         value = code.emit(f"fptrunc <{width} x float> {value} to {raw}")

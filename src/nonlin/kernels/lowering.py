@@ -316,12 +316,17 @@ def _contract(operations: Expression) -> Expression:
     return fused[operations]
 
 
-def guard_of(operations: Expression, limit: int) -> Expression | None:
+def guard_of(limit: int, *operations: Expression) -> Expression | None:
     """Return the condition under which operations in moderate arithmetic mean what they say; None if they always do.
 
     Every argument of an exponential is at most ``limit`` in size, and so is, if it is none of them, x itself at most 2**60.
     """
-    exponents = [node.arguments[0].arguments[0] for node in postorder(operations) if is_application(node, "power_of_two")]
+    exponents = [
+        node.arguments[0].arguments[0]
+        for result in operations
+        for node in postorder(result)
+        if is_application(node, "power_of_two")
+    ]
     if not exponents:
         return None
     sizes = dict.fromkeys(_size(argument) for argument in exponents)

@@ -116,34 +116,35 @@ def get_num_threads() -> int:
     return _threads.count
 
 
-def run(ufunc: np.ufunc, operands: Sequence[Any], out: Array) -> None:
-    """Evaluate a ufunc into a big array, in slices on several threads if there are any.
+def run(ufunc: np.ufunc, operands: Sequence[Any], results: Sequence[Array]) -> None:
+    """Evaluate a ufunc into big arrays, in slices on several threads if there are any.
 
     Parameters
     ----------
     ufunc : numpy.ufunc
-        Of one result.
     operands : sequence of array or number
-        Arrays of the shape of ``out`` in C order, and numbers. They overlap with ``out`` nowhere or wholly.
-    out : array
+        Arrays of the shape of the results in C order, and numbers. They overlap with results nowhere or wholly.
+    results : sequence of array
         In C order.
     """
+    out = results[0]
     count = min(_threads.count, out.size // (MINIMUM // 2))
     if count < 2:
-        ufunc(*operands, out=out)
+        ufunc(*operands, out=tuple(results))
         return
     flat = [o.reshape(-1) if isinstance(o, np.ndarray) and o.ndim else o for o in operands]
-    target = out.reshape(-1)
+    targets = [result.reshape(-1) for result in results]
     each = min(_SLICES_PER_THREAD, max(1, out.nbytes // (count * STREAMED)))
-    length = max(_SLICE, -(-target.size // (count * each)))
+    length = max(_SLICE, -(-out.size // (count * each)))
     length += -length % 64  # whole cache lines
     status: list[int] = []
-    pieces = [slice(start, start + length) for start in range(0, target.size, length)]
+    pieces = [slice(start, start + length) for start in range(0, out.size, length)]
 
     def work(piece: slice) -> None:
         # Not the caller's way of dealing with floating-point errors: it hears of them once, at the end.
         with np.errstate(all="call", call=_note(status)):
-            ufunc(*(o[piece] if isinstance(o, np.ndarray) and o.ndim else o for o in flat), out=target[piece])
+            given = (o[piece] if isinstance(o, np.ndarray) and o.ndim else o for o in flat)
+            ufunc(*given, out=tuple(target[piece] for target in targets))
 
     _share(work, pieces, count)
     if status:

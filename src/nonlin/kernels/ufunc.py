@@ -20,11 +20,11 @@ import numpy as np
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import Application, Constant, Expression, postorder, substitute
-from nonlin.kernels.choice import Question, choose_lanes, choose_moderate_lanes
+from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.driver import Driver
 from nonlin.kernels.kernel import FIXED, LOOP, OTHER, OUTSIDE, RUN, Kernel
-from nonlin.kernels.lowering import guard_of, interpret, lower
+from nonlin.kernels.lowering import interpret
 from nonlin.kernels.number import DOUBLE, EXACT
 from nonlin.kernels.storage import STORAGES, Storage, bits_of, overflow_threshold, round_to
 
@@ -37,10 +37,10 @@ _OUTSIDE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int
 
 @dataclass(frozen=True)
 class Function:
-    """What a ufunc computes: a formula of its operands."""
+    """What a ufunc computes: formulas of its operands, one for each result."""
 
     name: str
-    formula: Expression
+    formulas: tuple[Expression, ...]
     """In canonical form."""
     operands: tuple[str, ...]
     """Symbols in the order of the ufunc's operands."""
@@ -88,7 +88,7 @@ _INTEGRAL = frozenset(
 
 def _suits_unsigned(function: Function) -> bool:
     # What an unsigned type cannot hold: a negative constant, the negative of a parameter, a parameter that is negative.
-    nodes = list(postorder(function.formula))
+    nodes = [node for formula in function.formulas for node in postorder(formula)]
     if any(isinstance(node, Constant) and node.value < 0 for node in nodes):
         return False
     if len(function.operands) == 1:
@@ -100,15 +100,15 @@ def _suits_unsigned(function: Function) -> bool:
 
 
 def _loop_types(function: Function) -> list[str]:
-    """List the dtype characters of every loop's operands and result, in the order in which NumPy tries them."""
-    others = len(function.operands) - 1
+    """List the dtype characters of every loop's operands and results, in the order in which NumPy tries them."""
+    others, results = len(function.operands) - 1, len(function.formulas)
     integers = "".join(a + b for a, b in zip(_INTEGERS, _UNSIGNED, strict=True))
     types = []
     if function.keeps_integers:
         kept = integers if _suits_unsigned(function) else _INTEGERS
-        types += [c * (others + 2) for c in kept]
-    types += [c + "d" * (others + 1) for c in integers]
-    types += [c * (others + 2) for c in _FLOATS]
+        types += [c * (1 + others + results) for c in kept]
+    types += [c + "d" * (others + results) for c in integers]
+    types += [c * (1 + others + results) for c in _FLOATS]
     return types
 
 
@@ -122,7 +122,7 @@ class Loop:
 
     function: Function
     types: tuple[str, ...]
-    """NumPy's names of the dtypes of operands and result."""
+    """NumPy's names of the dtypes of operands and results."""
     general: bool = False
     """Whether it takes any parameters. Otherwise it knows the defaults, and leaves other parameters to the general loop."""
 
@@ -133,59 +133,55 @@ class Loop:
 
     @property
     def _inputs(self) -> tuple[tuple[str, Storage], ...]:
-        return tuple(zip(self.function.operands, (STORAGES[t] for t in self.types[:-1]), strict=True))
+        operands = self.function.operands
+        return tuple(zip(operands, (STORAGES[t] for t in self.types[: len(operands)]), strict=True))
 
     @property
-    def _output(self) -> Storage:
-        return STORAGES[self.types[-1]]
+    def _outputs(self) -> tuple[Storage, ...]:
+        return tuple(STORAGES[t] for t in self.types[len(self.function.operands) :])
 
-    def _question(self) -> Question:
+    def _questions(self) -> list[Question]:
         fixed = self.fixed
-        formula = canonical(substitute(self.function.formula, fixed)) if fixed else self.function.formula
         typical = {name: value for name, value in self.function.typical.items() if name not in fixed}
-        return Question(
-            formula,
-            tuple(typical),
-            tuple(typical.values()),
-            self._output.name,
-            exact=self.function.exact,
-            shaped=any(name in typical for name in self.function.parameters),
-        )
+        return [
+            Question(
+                canonical(substitute(formula, fixed)) if fixed else formula,
+                tuple(typical),
+                tuple(typical.values()),
+                self.types[-1],
+                exact=self.function.exact,
+                shaped=any(name in typical for name in self.function.parameters),
+            )
+            for formula in self.function.formulas
+        ]
 
     def kernel(self) -> Kernel:
         """The kernel for ordinary inputs; all others are kept out by its guard, if it has one."""
-        inputs, output = self._inputs, self._output
-        if output.is_integer:
-            return Kernel((self.function.formula,), None, inputs, output)
-        question = self._question()
-        typical = dict(zip(question.names, question.typical, strict=True))
-        status = _status(question, typical)
-        moderate = choose_moderate_lanes(question)
-        if moderate is None:
-            return Kernel((self._lower(question),), choose_lanes(question), inputs, output, None, *status)
-        lanes, limit = moderate
-        operations = lower(question.formula, lanes, typical)
-        return Kernel((operations,), lanes, inputs, output, guard_of(operations, limit), *status)
+        if self._outputs[0].is_integer:
+            return Kernel(self.function.formulas, None, self._inputs, self._outputs)
+        questions = self._questions()
+        choice = choose(*questions)
+        overflows, invalid = zip(*map(_status, questions), strict=True)
+        return self._kernel(choice, may_overflow=any(overflows), may_be_invalid=any(invalid))
 
     def outside(self) -> Kernel:
         """The kernel for the inputs that the guard of the other excludes."""
-        question = self._question()
         # A vector of the other kernel may have no more than 8 elements.
-        return Kernel((self._lower(question),), choose_lanes(question), self._inputs, self._output, widest=8)
+        return self._kernel(choose_for_all(*self._questions()), widest=8)
 
-    def _lower(self, question: Question) -> Expression:
-        return lower(question.formula, choose_lanes(question), dict(zip(question.names, question.typical, strict=True)))
+    def _kernel(self, choice: Choice, **fields: Any) -> Kernel:
+        return Kernel(choice.operations, choice.element, self._inputs, self._outputs, choice.guard, **fields)
 
 
-def _status(question: Question, typical: Mapping[str, float]) -> tuple[bool, bool]:
+def _status(question: Question) -> tuple[bool, bool]:
     """Return whether a finite x can overflow the result's dtype, and whether an infinite one can have no limit."""
     lanes = DOUBLE if question.output == "float64" else EXACT
     largest = overflow_threshold(question.output)
     probes = np.array([largest, -largest, np.inf, -np.inf])
     # The threshold itself is the first that is not finite.
     probes[:2] = np.nextafter(probes[:2], 0)
-    values = {"x": probes, **{name: np.full(4, value) for name, value in typical.items()}}
-    results = np.broadcast_to(interpret(lower(question.formula, lanes, typical), lanes.element, values), (4,))
+    others = {name: np.full(4, value) for name, value in zip(question.names, question.typical, strict=True)}
+    results = np.broadcast_to(interpret(question.lowered(lanes), lanes.element, {"x": probes, **others}), (4,))
     return bool((np.abs(results[:2]) >= largest).any()), bool(np.isnan(results[2:]).any())
 
 
@@ -276,8 +272,7 @@ def driver_of(kernel: Kernel, fixed: Mapping[str, Fraction]) -> Driver:
     """Describe the loop that drives a kernel."""
     return Driver(
         tuple(storage for _, storage in kernel.inputs),
-        kernel.output,
-        len(kernel.operations),
+        kernel.outputs,
         kernel.width,
         tuple(name in fixed for name, _ in kernel.inputs),
         kernel.may_overflow,
@@ -325,7 +320,7 @@ def make_ufunc(function: Function) -> np.ufunc:
         ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int,
     )(_api()[1])  # fmt: skip
     no_identity = -1
-    ufunc: np.ufunc = make(loops, data, characters, count, operands, 1, no_identity, name, doc, 0)
+    ufunc: np.ufunc = make(loops, data, characters, count, operands, len(function.formulas), no_identity, name, doc, 0)
     _slots[ufunc] = dict(zip(names, slots, strict=True))
     if "ml_dtypes" in sys.modules:
         add_bfloat16(ufunc, function)
@@ -333,11 +328,11 @@ def make_ufunc(function: Function) -> np.ufunc:
 
 
 def compile_loop(ufunc: np.ufunc, dtype: np.dtype[Any]) -> None:
-    """Compile the loop for operands of one dtype ahead of its first call.
+    """Compile the loop for operands and results of one dtype ahead of its first call.
 
     An error can leave from here; from inside a loop, where the first call would compile it, none can.
     """
-    slot = _slots[ufunc].get((dtype.name,) * (ufunc.nin + 1))
+    slot = _slots[ufunc].get((dtype.name,) * ufunc.nargs)
     if slot is not None:
         _loops.compile(slot)
 
@@ -348,7 +343,7 @@ def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
         return
     _with_bfloat16.add(ufunc)
     number = np.dtype(sys.modules["ml_dtypes"].bfloat16).num
-    count = len(function.operands) + 1
+    count = ufunc.nargs
     signature = (ctypes.c_int * count)(*[number] * count)
     register = ctypes.PYFUNCTYPE(
         ctypes.c_int, ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p

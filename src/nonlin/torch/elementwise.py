@@ -158,7 +158,7 @@ class Operation:
         name = "_".join((self.entry.name, *self.wrt, *self.incoming))
         typical = dict.fromkeys(self.incoming, 1.0) | self.entry._typical()
         defaults = {n: parameter.default for n, parameter in self.entry.parameters.items()}
-        function = Function(name, self.formula, self.names, typical, defaults, exact=precision == "exact")
+        function = Function(name, (self.formula,), self.names, typical, defaults, exact=precision == "exact")
         ufunc = self._ufuncs.setdefault(precision, make_ufunc(function))
         compile_loop(ufunc, dtype)
         return ufunc
