@@ -554,6 +554,26 @@ def normal_slope(u: Number) -> Number:
     return where(u < 0, tail, 1 - tail)
 
 
+def sigmoid_slope(u: Number) -> Number:
+    """sigmoid(u)*sigmoid(-u), the derivative of sigmoid(u)."""
+    # e/(1 + e)^2 with e = exp(-|u|)
+    exponential = _Exponential(-abs(u), precise=True)
+    significand, power = exponential.significand_times(Number.constant(u.lanes, Fraction(1))), exponential.power
+    e = power * significand
+    root = 1 + e
+    lost = ((1 - root) + e) + power * Number(u.lanes, _or_nothing(significand.low))
+    bottom = root * root
+    inverse = 1 / bottom
+    lost = Number(u.lanes, fma(root.high, root.high, -bottom.high)) + 2 * root * lost
+    low = (1 - bottom * inverse) - lost * inverse
+    return exponential.times(Number(u.lanes, inverse.high, (low * inverse).high))
+
+
+def tanh_slope(u: Number) -> Number:
+    """sech(u)^2, the derivative of tanh(u)."""
+    return 4 * sigmoid_slope(2 * u)
+
+
 def gate_slope(u: Number, w: Number) -> Number:
     """sigmoid(u)*(1 + w*sigmoid(-u)), with w = u the derivative of u*sigmoid(u)."""
     # below zero e (e + 1 + w)/(1 + e)^2 with e = exp(-|u|), above 1 - e (e + 1 - w)/(1 + e)^2
@@ -596,6 +616,8 @@ _u, _w = Symbol("u"), Symbol("w")
 COMBINATIONS: tuple[tuple[Expression, Callable[..., Number]], ...] = (
     (_u * p.normal_cdf(_u), scaled_normal_cdf),
     (p.normal_cdf(_u) + 1 / p.sqrt(2 * p.pi) * _u * p.exp(-(_HALF * p.power(_u, 2))), normal_slope),
+    (p.sigmoid(_u) * p.sigmoid(-_u), sigmoid_slope),
+    (p.power(p.sech(_u), 2), tanh_slope),
     (p.sigmoid(_u) * (1 + _w * p.sigmoid(-_u)), gate_slope),
     (p.tanh_softplus(_u) + _w * p.power(p.sech_softplus(_u), 2) * p.sigmoid(_u), mish_slope),
 )
