@@ -38,6 +38,7 @@ class Code:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.declarations: set[str] = set()
         self.count = 0
 
     def emit(self, text: str) -> str:
@@ -67,8 +68,8 @@ class Module:
         self.inputs = [f"%in{k}" for k in range(len(inputs))]
         self.outputs = [f"%out{k}" for k in range(len(outputs))]
         self.pointers = [*self.inputs, *self.outputs]
-        self.declarations: set[str] = set()
         self.code = Code()
+        self.declarations = self.code.declarations
 
     def text(self, head: str) -> str:
         """Return the module's text."""
@@ -342,7 +343,11 @@ def store(code: Code, value: str, pointer: str, storage: Storage, element: str, 
         code.do(f"store i{width} {code.emit(f'bitcast {raw} {value} to i{width}')}, ptr {pointer}, align 1")
         return
     if storage.is_integer and not element.startswith("i"):
-        value = code.emit(f"fpto{'s' if storage.signed else 'u'}i <{width} x {element}> {value} to {raw}")
+        lanes = f"<{width} x {element}>"
+        bits = 32 if element == "float" else 64
+        name = f"@llvm.fpto{'s' if storage.signed else 'u'}i.sat.v{width}i{8 * storage.size}.v{width}f{bits}"
+        code.declarations.add(f"declare {raw} {name}({lanes})")
+        value = code.emit(f"call {raw} {name}({lanes} {value})")
     elif element == "double" and storage.llvm != "double":
         value = code.emit(f"fptrunc <{width} x double> {value} to <{width} x float>")
     if storage.name == "float16":

@@ -127,18 +127,12 @@ def run(ufunc: np.ufunc, operands: Sequence[Any], results: Sequence[Array]) -> N
     results : sequence of array
         In C order.
     """
-    out = results[0]
-    count = min(_threads.count, out.size // (MINIMUM // 2))
-    if count < 2:
+    if _busy(results[0].size) < 2:
         ufunc(*operands, out=tuple(results))
         return
     flat = [o.reshape(-1) if isinstance(o, np.ndarray) and o.ndim else o for o in operands]
     targets = [result.reshape(-1) for result in results]
-    each = min(_SLICES_PER_THREAD, max(1, out.nbytes // (count * STREAMED)))
-    length = max(_SLICE, -(-out.size // (count * each)))
-    length += -length % 64  # whole cache lines
     status: list[int] = []
-    pieces = [slice(start, start + length) for start in range(0, out.size, length)]
 
     def work(piece: slice) -> None:
         # Not the caller's way of dealing with floating-point errors: it hears of them once, at the end.
@@ -146,13 +140,43 @@ def run(ufunc: np.ufunc, operands: Sequence[Any], results: Sequence[Array]) -> N
             given = (o[piece] if isinstance(o, np.ndarray) and o.ndim else o for o in flat)
             ufunc(*given, out=tuple(target[piece] for target in targets))
 
-    _share(work, pieces, count)
+    share(work, results[0].size)
     if status:
         _report(ufunc, status)
 
 
 def _note(status: list[int]) -> Callable[[str, int], None]:
     return lambda _, flag: status.append(flag)
+
+
+def _busy(size: int) -> int:
+    """Return how many threads work on so many elements."""
+    return min(_threads.count, size // (MINIMUM // 2))
+
+
+def share(work: Callable[[slice], None], size: int) -> None:
+    """Do some work on elements 0 to size - 1, in slices on several threads if they are many.
+
+    Parameters
+    ----------
+    work : callable
+        Of a slice, whose ends are numbers. It begins at a multiple of 64.
+    size : int
+        Number of elements, of about four bytes each.
+
+    Raises
+    ------
+    BaseException
+        Whatever the work on any slice raises.
+    """
+    count = _busy(size)
+    if count < 2:
+        work(slice(0, size))
+        return
+    each = min(_SLICES_PER_THREAD, max(1, 4 * size // (count * STREAMED)))
+    length = max(_SLICE, -(-size // (count * each)))
+    length += -length % 64  # whole cache lines
+    _share(work, [slice(start, min(start + length, size)) for start in range(0, size, length)], count)
 
 
 def _share(work: Callable[[slice], None], pieces: list[slice], count: int) -> None:

@@ -32,7 +32,7 @@ _INTEGERS = "bhilq"
 _UNSIGNED = "BHILQ"
 _FLOATS = "efd"
 _LOOP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-_OUTSIDE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+OUTSIDE_PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class _Loops:
     def __init__(self) -> None:
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.RLock()
-        self._entries = {LOOP: _LOOP(self._first_call), OUTSIDE: _OUTSIDE(self._first_outside)}
+        self._entries = {LOOP: _LOOP(self._first_call), OUTSIDE: OUTSIDE_PROTOTYPE(self._first_outside)}
         self._jump = 0
 
     def slot(self, loop: Loop) -> int:
@@ -257,7 +257,7 @@ class _Loops:
         with self._lock, np.errstate(all="ignore"):
             if slot.outside is None:
                 address = compiler().compile_outside(slot.loop.outside())
-                slot.outside = _OUTSIDE(address)
+                slot.outside = OUTSIDE_PROTOTYPE(address)
                 slot.cells[OUTSIDE] = address
             return slot.outside
 

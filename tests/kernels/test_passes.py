@@ -1,5 +1,6 @@
-"""Conditions packed eight to a byte, and the products that read them."""
+"""Passes over memory: conditions packed eight to a byte, products that read them, several results at once."""
 
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -7,9 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from nonlin.formula import Expression, Symbol
-from nonlin.formula.primitives import logical_and
-from nonlin.kernels.bits import multiply, pack
+import nonlin as nl
+from nonlin.formula import Constant, Expression, Symbol
+from nonlin.formula.calculus import canonical
+from nonlin.formula.primitives import logical_and, where
+from nonlin.kernels import threads
+from nonlin.kernels.passes import Pass, make_pass
 from nonlin.kernels.storage import STREAMED
 
 Array = npt.NDArray[Any]
@@ -25,16 +29,21 @@ def dtype_of(name: str) -> np.dtype[Any]:
 def packed(condition: Expression, values: Array) -> Array:
     bits = np.zeros(-(-values.size // 8) + 3, np.uint8)
     bits[-3:] = 0xA5  # nothing may be written there
-    pack(condition, values.dtype.name, values.ctypes.data, bits.ctypes.data, values.size)
+    make_pass((("x", values.dtype.name),), ((condition, "bits"),))([values.ctypes.data, bits.ctypes.data], values.size)
     assert np.all(bits[-3:] == 0xA5)
     return bits[:-3]
 
 
 def product(dy: Array, bits: Array, slopes: tuple[float, float]) -> Array:
     dx = np.full(dy.size + 1, 7, dy.dtype)
-    multiply(dy.dtype.name, dy.ctypes.data, bits.ctypes.data, slopes, dx.ctypes.data, dy.size)
+    multiplying(slopes, dy.dtype.name)([dy.ctypes.data, bits.ctypes.data, dx.ctypes.data], dy.size)
     assert dx[-1] == 7
     return dx[:-1]
+
+
+def multiplying(slopes: tuple[float, float], dtype: str) -> Pass:
+    zero, one = (Constant(slope) * Symbol("dy") for slope in slopes)
+    return make_pass((("dy", dtype), ("bits", "bits")), ((where(Symbol("bits") > 0, one, zero), dtype),))
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -82,5 +91,30 @@ def test_results_too_big_for_a_cache(offset: int) -> None:
     room = np.empty(count + 32, np.float32)
     start = -room.ctypes.data % 64 // 4 + offset
     dx = room[start : start + count]
-    multiply("float32", dy.ctypes.data, bits.ctypes.data, (0.5, 1.0), dx.ctypes.data, count)
+    multiplying((0.5, 1.0), "float32")([dy.ctypes.data, bits.ctypes.data, dx.ctypes.data], count)
     assert np.array_equal(dx, np.where(mask, dy, dy / 2))
+
+
+@pytest.mark.parametrize("count", [5, 16, 4099])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "mish"])
+def test_a_value_a_bit_and_a_code_at_once(name: str, dtype: str, count: int) -> None:
+    entry, low, high = nl.get(name), -0.25, 1.25
+    values = np.random.default_rng(0).normal(0, 60, count).astype(dtype)  # beyond what guards let through
+    values[:4] = [np.nan, np.inf, -np.inf, 0]
+    code = (entry.derivative_formula() - low) * (255 / (high - low)) + 0.5
+    made = make_pass((("x", dtype),), ((canonical(entry.formula), dtype), (x > -1, "bits"), (canonical(code), "uint8")))
+    y, bits, codes = np.empty_like(values), np.empty(-(-count // 8), np.uint8), np.empty(count, np.uint8)
+    made([array.ctypes.data for array in (values, y, bits, codes)], count)
+    # Not to the last bit: the guard of all three results together may leave other elements to the careful way.
+    np.testing.assert_allclose(y, entry(values), rtol=2 * np.finfo(dtype).eps)
+    assert np.array_equal(np.unpackbits(bits, count=count, bitorder="little"), values > -1)
+    slopes = entry.derivative(values.astype(float))[1:]
+    assert np.abs(codes[1:] / 255 * (high - low) + low - slopes).max() <= 0.501 * (high - low) / 255
+
+
+def test_slices_on_threads_meet(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(nl.set_num_threads, nl.get_num_threads()))
+    nl.set_num_threads(3)
+    values = np.arange(threads.MINIMUM * 2 + 5, dtype=np.float32) % 7 - 3
+    assert np.array_equal(np.unpackbits(packed(x > 0, values), count=values.size, bitorder="little"), values > 0)

@@ -1,0 +1,160 @@
+"""One pass over memory that computes several things for each element: values, conditions as bits, products with what was kept.
+
+What a ufunc is to NumPy's arrays, a pass is to memory that its caller owns, contiguous, and whatever library it comes from. Its
+results may be of different kinds, which a ufunc's are not: a value beside one bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from typing import TypeAlias
+
+import numpy as np
+
+from nonlin.formula.expression import Expression, symbols
+from nonlin.kernels import threads
+from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
+from nonlin.kernels.kernel import FIXED, OUTSIDE, Kernel, width_of
+from nonlin.kernels.lowering import lower_condition
+from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE
+from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, Storage
+from nonlin.kernels.ufunc import OUTSIDE_PROTOTYPE, compiler
+
+Field: TypeAlias = tuple[str, str]
+"""A symbol, and what its array holds: NumPy's name of a dtype, or ``"bits"``."""
+Result: TypeAlias = tuple[Expression, str]
+"""What is computed, and the dtype that it is written in, or ``"bits"``."""
+
+
+@lru_cache(maxsize=512)
+def make_pass(operands: tuple[Field, ...], results: tuple[Result, ...], *, exact: bool = False) -> Pass:
+    """Return a pass, compiled.
+
+    Parameters
+    ----------
+    operands : tuple of (str, str)
+        Symbol and dtype of each array that is read.
+    results : tuple of (Expression, str)
+        Formula and dtype of each array that is written. A formula of ``x`` in canonical form is computed as well as a ufunc
+        would; one without ``x`` stands for machine operations as they are. For ``"bits"`` it is a condition, whose first
+        element goes to the lowest bit of a byte. In an integer dtype results are rounded towards zero, and held in its range.
+    exact : bool
+        Whether float32 results are correctly rounded but for a few inputs in billions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nonlin.formula import Symbol
+    >>> from nonlin.kernels.passes import make_pass
+    >>> x, y, bits = np.array([-1.0, 2.0, 3.0]), np.empty(3), np.empty(1, np.uint8)
+    >>> both = make_pass((("x", "float64"),), ((2 * Symbol("x"), "float64"), (Symbol("x") > 0, "bits")))
+    >>> both([x.ctypes.data, y.ctypes.data, bits.ctypes.data], 3)
+    >>> print(y, bits)
+    [-2.  4.  6.] [6]
+    """
+    return Pass(operands, results, exact)
+
+
+class Pass:
+    """Goes once over some arrays; see :func:`make_pass`."""
+
+    def __init__(self, operands: tuple[Field, ...], results: tuple[Result, ...], exact: bool) -> None:
+        self._inputs = tuple((name, _storage(dtype)) for name, dtype in operands)
+        self._outputs = tuple(_storage(dtype) for _, dtype in results)
+        self._results, self._exact = results, exact
+        self._element = "float64" if any(dtype == "float64" for _, dtype in (*operands, *results)) else "float32"
+        # What a kernel finds behind its ``data``: here no more than the way to what it does not compute itself.
+        self._cells = (ctypes.c_void_p * FIXED)()
+        self._first_outside = OUTSIDE_PROTOTYPE(self._compile_outside)
+        self._cells[OUTSIDE] = ctypes.cast(self._first_outside, ctypes.c_void_p).value
+        self._lock = threading.Lock()
+        self._kernel = self._kernel_of(choose)
+        self._width = width_of(self._kernel.element)
+        self._sizes = [storage.size for _, storage in self._inputs]
+        self._run: dict[bool, Callable[..., None]] = {}
+        self._compiled(streamed=False)
+
+    def __call__(self, places: Sequence[int], count: int) -> None:
+        """Go over so many elements.
+
+        Parameters
+        ----------
+        places : sequence of int
+            Addresses of the operands and then of the results; bits take ``ceil(count/8)`` bytes. A result may lie where an
+            operand of the same dtype does, and overlap with nothing else.
+        count : int
+        """
+        threads.share(lambda piece: self._over(places, piece), count)
+
+    def _kernel_of(self, choose: Callable[..., Choice], widest: int = 16) -> Kernel:
+        names = tuple(name for name, _ in self._inputs if name != "x")
+        questions = {
+            formula: Question(formula, names, (1.0,) * len(names), _question_dtype(dtype), exact=self._exact)
+            for formula, dtype in self._results
+            if dtype != "bits" and "x" in symbols(formula)
+        }
+        choice = choose(*questions.values()) if questions else Choice(self._element, ())
+        lowered = dict(zip(questions, choice.operations, strict=True))
+        plain = SINGLE if choice.element == "float32" else PLAIN_DOUBLE
+        operations = tuple(
+            lower_condition(formula, plain) if dtype == "bits" else lowered.get(formula, formula)
+            for formula, dtype in self._results
+        )
+        return Kernel(operations, choice.element, self._inputs, self._outputs, choice.guard, widest=widest)
+
+    def _compiled(self, *, streamed: bool) -> Callable[..., None]:
+        if streamed not in self._run:
+            pointers, numbers = len(self._inputs) + len(self._outputs) + 2, len(self._inputs) + 1
+            prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * numbers)
+            self._run[streamed] = prototype(compiler().compile_run(self._kernel, streamed=streamed))
+        return self._run[streamed]
+
+    def _compile_outside(self, places: int, data: int, count: int) -> None:
+        with self._lock, np.errstate(all="ignore"):
+            # A vector of the other kernel may have no more than 8 elements.
+            address = compiler().compile_outside(self._kernel_of(choose_for_all, widest=8))
+            self._cells[OUTSIDE] = address
+        OUTSIDE_PROTOTYPE(address)(places, data, count)
+
+    def _over(self, places: Sequence[int], piece: slice) -> None:
+        """Go over whole vectors, and then over what is left, in a vector's room of its own."""
+        storages = [*(storage for _, storage in self._inputs), *self._outputs]
+        here = [place + storage.bytes_of(piece.start) for place, storage in zip(places, storages, strict=True)]
+        count = piece.stop - piece.start
+        whole = count - count % self._width
+        if whole:
+            run = self._compiled(streamed=self._pays_to_stream(here, whole))
+            run(*here, None, self._cells, whole, *self._sizes)
+        left = count - whole
+        if not left:
+            return
+        rooms = [ctypes.create_string_buffer(self._width * 8) for _ in storages]
+        there = [place + storage.bytes_of(whole) for place, storage in zip(here, storages, strict=True)]
+        lengths = [storage.bytes_of(left) for storage in storages]
+        inputs = len(self._inputs)
+        for room, place, length in zip(rooms[:inputs], there, lengths, strict=False):
+            ctypes.memmove(room, place, length)
+        self._compiled(streamed=False)(*rooms, None, self._cells, self._width, *self._sizes)
+        for room, place, length in zip(rooms[inputs:], there[inputs:], lengths[inputs:], strict=True):
+            ctypes.memmove(place, room, length)
+
+    def _pays_to_stream(self, places: Sequence[int], count: int) -> bool:
+        """Whether the results go around the cache: they are too big for it, begin at a line, and do not lie in it already."""
+        read, written = places[: len(self._inputs)], places[len(self._inputs) :]
+        return all(
+            storage is BITS or (place % LINE == 0 and place not in read)
+            for storage, place in zip(self._outputs, written, strict=True)
+        ) and any(storage.bytes_of(count) >= STREAMED for storage in self._outputs)
+
+
+def _storage(dtype: str) -> Storage:
+    return BITS if dtype == "bits" else STORAGES[dtype]
+
+
+@cache
+def _question_dtype(dtype: str) -> str:
+    # What becomes a whole number need not be known any better than a number of 16 bits.
+    return "float16" if STORAGES[dtype].is_integer else dtype
