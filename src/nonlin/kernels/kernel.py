@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from nonlin.formula.expression import Expression
 from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, load_mask, store
-from nonlin.kernels.storage import BITS, Storage, overflow_threshold
+from nonlin.kernels.storage import BITS, TABLE, Storage, overflow_threshold
 
 #: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
 LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
@@ -62,7 +62,7 @@ class KernelModule(Module):
         else:
             writer = FloatingBody(kernel.width, "float" if kernel.element == "float32" else "double", {})
         writer.values = {
-            name: load(self.code, place, storage, writer.element, writer.width)
+            name: place if storage is TABLE else load(self.code, place, storage, writer.element, writer.width)
             for (name, storage), place in zip(kernel.inputs, places, strict=False)
         }
         return writer

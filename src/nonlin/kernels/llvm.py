@@ -228,6 +228,15 @@ class FloatingBody(Body):
         digits = self.integer("and", self.as_integers(a), self.integer_splat(2**self.mantissa - 1))
         return self.as_floats(self.integer("or", digits, self.integer_splat(self.bias << self.mantissa)))
 
+    def emit_lookup(self, table: str, a: str) -> str:
+        places = f"<{self.width} x i32>"
+        index = self.emit(f"fptosi {self.vector} {a} to {places}")
+        pointers = self.emit(f"getelementptr float, ptr {table}, {places} {index}")
+        found, name = f"<{self.width} x float>", f"@llvm.masked.gather.v{self.width}f32.v{self.width}p0"
+        self.declarations.add(f"declare {found} {name}(<{self.width} x ptr>, i32, {self.mask}, {found})")
+        every = self.splat("true", "i1")
+        return self.emit(f"call {found} {name}(<{self.width} x ptr> {pointers}, i32 4, {self.mask} {every}, {found} poison)")
+
     def _library(self, name: str, a: str, b: str, limit: str) -> str:
         helper = f"@large_{name}"
         self.declarations.add(_library_helper(name, self.width, self.element))

@@ -204,6 +204,7 @@ class _Interpreter(Spelling[Any]):
             "power_of_two": self._power_of_two,
             "exponent": lambda a: with_type(0) * a + np.frexp(a)[1] - 1,
             "significand": lambda a: np.frexp(a)[0] * with_type(2),
+            "lookup": lambda table, a: table[a.astype(int)],
             "library_sin": lambda a, b, c: np.where(np.abs(a) > c, np.sin(a), b),
             "library_cos": lambda a, b, c: np.where(np.abs(a) > c, np.cos(a), b),
         }  # fmt: skip

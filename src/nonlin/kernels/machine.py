@@ -57,6 +57,7 @@ exponent = _machine(
     "exponent", 1, lambda mp, a: mp.mpf(mp.frexp(a)[1] - 1), doc="The whole n with 1 <= |a|/2**n < 2, for a normal a > 0."
 )
 significand = _machine("significand", 1, lambda mp, a: mp.frexp(a)[0] * 2, doc="a/2**exponent(a), for a normal a > 0.")
+lookup = _machine("lookup", 2, lambda mp, table, a: table[int(a)], doc="The number at a whole place a of a table in memory.")
 #: sine and cosine of arguments too large for the range reduction in vector code; the platform's own library then.
 library_sin = _machine("library_sin", 3, lambda mp, a, b, c: mp.sin(a), doc="sin(a) where |a| > c, b elsewhere.")
 library_cos = _machine("library_cos", 3, lambda mp, a, b, c: mp.cos(a), doc="cos(a) where |a| > c, b elsewhere.")

@@ -20,11 +20,11 @@ from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.kernel import FIXED, OUTSIDE, Kernel, width_of
 from nonlin.kernels.lowering import lower_condition
 from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE
-from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, Storage
+from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, TABLE, Storage
 from nonlin.kernels.ufunc import OUTSIDE_PROTOTYPE, compiler
 
 Field: TypeAlias = tuple[str, str]
-"""A symbol, and what its array holds: NumPy's name of a dtype, or ``"bits"``."""
+"""A symbol, and what its array holds: NumPy's name of a dtype, or ``"bits"``; ``"table"`` is one that operations look up in."""
 Result: TypeAlias = tuple[Expression, str]
 """What is computed, and the dtype that it is written in, or ``"bits"``."""
 
@@ -137,7 +137,8 @@ class Pass:
         inputs = len(self._inputs)
         for room, place, length in zip(rooms[:inputs], there, lengths, strict=False):
             ctypes.memmove(room, place, length)
-        self._compiled(streamed=False)(*rooms, None, self._cells, self._width, *self._sizes)
+        given = [place if s is TABLE else room for place, room, s in zip(there, rooms, storages, strict=True)]
+        self._compiled(streamed=False)(*given, None, self._cells, self._width, *self._sizes)
         for room, place, length in zip(rooms[inputs:], there[inputs:], lengths[inputs:], strict=True):
             ctypes.memmove(place, room, length)
 
@@ -151,7 +152,7 @@ class Pass:
 
 
 def _storage(dtype: str) -> Storage:
-    return BITS if dtype == "bits" else STORAGES[dtype]
+    return {"bits": BITS, "table": TABLE}.get(dtype) or STORAGES[dtype]
 
 
 @cache

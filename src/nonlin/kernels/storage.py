@@ -33,6 +33,8 @@ class Storage:
         return -(-count // 8) if self is BITS else count * self.size
 
 
+#: A table of float32 that is looked up, the same for all elements.
+TABLE = Storage("table", "float", 0)
 #: Conditions, one bit each, the first in the lowest bit of a byte.
 BITS = Storage("bits", "i1", 0)
 
