@@ -26,14 +26,17 @@ from nonlin.kernels.number import PLAIN_DOUBLE
 Array: TypeAlias = npt.NDArray[np.float64]
 Ufunc: TypeAlias = Callable[..., Any]
 
-_CELLS = 64
-#: Distances from 2**-30 to 2**40, in which outputs of float32 lie.
+#: Parabolas for each power of two.
+CELLS = 64
+#: The powers of two from the smallest distance on, and below the largest, at which outputs of float32 lie.
 _NEAREST, _FARTHEST = -30, 40
+#: All distances are taken to be within these.
+RANGE = 2.0**_NEAREST, 2.0**_FARTHEST - 2.0**20
 _FAR = 1e15
 
 
 @dataclass(frozen=True)
-class _Half:
+class Half:
     """One side of an end of a piece: outputs whose nearer end it is."""
 
     anchor: float
@@ -70,13 +73,15 @@ class SlopeTable:
     turn: float | None = None
     coefficients: npt.NDArray[np.float32] = field(init=False)
     """A row for each of the parabolas' coefficients, the constant first; a column for each cell."""
-    branches: list[list[_Half]] = field(init=False)
+    branches: list[list[Half]] = field(init=False)
     """Left of the turn and right of it; one if there is no turn. In increasing order of outputs."""
 
     def __post_init__(self) -> None:
         self._cells: list[Array] = []
         self._count = 0
         ends = [-np.inf, *self.breaks, np.inf]
+        if len(ends) == 2 and np.isinf(self.value(np.array(ends))).all():
+            ends[1:1] = [0.0]  # something to measure distances from: where the slope of an odd function may vanish
         if self.turn is None:
             self.branches = [self._branch(ends)]
         else:
@@ -90,7 +95,7 @@ class SlopeTable:
 
     # --- making the table ---------------------------------------------------------------------------------------------
 
-    def _branch(self, ends: Sequence[float]) -> list[_Half]:
+    def _branch(self, ends: Sequence[float]) -> list[Half]:
         with np.errstate(all="ignore"):
             y = self.value(np.array(ends))
             inside = [(np.clip(a, -_FAR, _FAR) + np.clip(b, -_FAR, _FAR)) / 2 for a, b in pairwise(ends)]
@@ -101,7 +106,7 @@ class SlopeTable:
         ]
         if np.isnan(y).any() or not (np.all(np.diff(y) >= 0) or np.all(np.diff(y) <= 0)):
             raise ValueError("the function does not rise or fall throughout")
-        halves: list[_Half] = []
+        halves: list[Half] = []
         for k, piece in enumerate(pairwise(ends)):
             if not flat[k]:
                 halves += self._piece(piece, (float(y[k]), float(y[k + 1])), at_anchor[k : k + 2])
@@ -109,7 +114,7 @@ class SlopeTable:
             raise ValueError("the function is constant")
         return sorted(halves, key=lambda half: half.up_to)
 
-    def _piece(self, x: tuple[float, float], y: tuple[float, float], at_ends: Sequence[float]) -> Iterator[_Half]:
+    def _piece(self, x: tuple[float, float], y: tuple[float, float], at_ends: Sequence[float]) -> Iterator[Half]:
         """Tabulate the function between two ends."""
         finite = np.isfinite(y)
         if not finite.any():
@@ -122,14 +127,14 @@ class SlopeTable:
             extent = abs(middle - anchor) if finite.all() else 2.0**_FARTHEST
             # The first power of two beyond all distances.
             last = min(max(int(np.frexp(extent)[1]), _NEAREST + 1), _FARTHEST)
-            offset = self._count - _NEAREST * _CELLS
+            offset = self._count - _NEAREST * CELLS
             self._tabulate(x, y, anchor, 1 if rises else -1, last)
-            yield _Half(anchor, (middle if finite.all() else np.inf) if rises else anchor, offset, slope)
+            yield Half(anchor, (middle if finite.all() else np.inf) if rises else anchor, offset, slope)
 
     def _tabulate(self, x: tuple[float, float], y: tuple[float, float], anchor: float, sign: int, last: int) -> None:
-        positions = np.arange((last - _NEAREST) * 2 * _CELLS + 1)  # the ends of cells, and their middles
-        powers, places = np.divmod(positions, 2 * _CELLS)
-        distance = np.ldexp(1 + places / (2 * _CELLS), powers + _NEAREST)
+        positions = np.arange((last - _NEAREST) * 2 * CELLS + 1)  # the ends of cells, and their middles
+        powers, places = np.divmod(positions, 2 * CELLS)
+        distance = np.ldexp(1 + places / (2 * CELLS), powers + _NEAREST)
         slopes = self.slope(self._inverse(np.clip(anchor + sign * distance, min(y), max(y)), x, rising=y[0] < y[1]))
         first, middle, second = slopes[:-1:2], slopes[1::2], slopes[2::2]
         bend = 2 * (first - 2 * middle + second)
@@ -160,17 +165,17 @@ class SlopeTable:
         at_anchor = self._chosen(y, lambda half: half.at_anchor)
         distance = p.absolute((y - anchor) - rest)
         # Held where there are cells, whatever the output is, and also if it is NaN: there is other memory beside the table.
-        held = smaller(larger(distance, Constant(Fraction(2) ** _NEAREST)), Constant(Fraction(2) ** _FARTHEST - 2**20))
-        position = fma(significand(held), Constant(Fraction(_CELLS)), Constant(Fraction(-_CELLS)))
+        held = smaller(larger(distance, as_expression(RANGE[0])), as_expression(RANGE[1]))
+        position = fma(significand(held), Constant(Fraction(CELLS)), Constant(Fraction(-CELLS)))
         whole = rint(position - Fraction(1, 2))
         count = self.coefficients.shape[1]
-        cell = smaller(fma(exponent(held), Constant(Fraction(_CELLS)), whole) + offset, Constant(Fraction(count - 1)))
+        cell = smaller(fma(exponent(held), Constant(Fraction(CELLS)), whole) + offset, Constant(Fraction(count - 1)))
         u, table = position - whole, Symbol("table")
         first, second, third = (lookup(table, cell + k * count) for k in range(3))
         slope = p.where(distance > 0, fma(fma(third, u, second), u, first), at_anchor)
         return p.where(p.absolute(y) >= 0, slope, y)
 
-    def _chosen(self, y: Expression, of: Callable[[_Half], float]) -> Expression:
+    def _chosen(self, y: Expression, of: Callable[[Half], float]) -> Expression:
         """Return a property of the half that an output belongs to."""
         chosen = []
         for branch in self.branches:

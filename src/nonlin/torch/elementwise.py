@@ -426,17 +426,13 @@ class Economical(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, operation: Operation, plan: Plan, *operands: Any) -> Tensor:
-        y = operation.compute(operands)
-        ctx.operation, ctx.plan, ctx.numbers, ctx.layout = (
-            operation,
-            plan,
-            operands[1:],
-            None if plan is INPUT else Layout.of(y),
-        )
+        ctx.operation, ctx.plan, ctx.numbers = operation, plan, operands[1:]
         if plan is INPUT:
             ctx.save_for_backward(operands[0])
-        else:
-            ctx.save_for_backward(*plan.keep(operation, operands, y))
+            return operation.compute(operands)
+        y, kept = plan.forward(operation, operands)
+        ctx.layout = Layout.of(y)
+        ctx.save_for_backward(*kept)
         return y
 
     @staticmethod
@@ -451,7 +447,7 @@ class Economical(torch.autograd.Function):
 
 def _economical_gradient(ctx: Any, dy: Tensor) -> Tensor:
     plan: Plan = ctx.plan
-    return plan.gradient(ctx.operation, dy, ctx.saved_tensors, ctx.numbers, ctx.layout)
+    return plan.gradient(dy, ctx.saved_tensors, ctx.layout)
 
 
 _economical_gradient_once = once_differentiable(_economical_gradient)

@@ -6,20 +6,22 @@ relu6, hard_tanh, the shrinks...) it keeps one bit per element, where it has one
 * the output, which the next layer usually keeps anyway, for functions that never turn: elu, softplus, tanh, sigmoid...;
 * the output and one bit per element, the side of the turn, for those with one minimum or maximum: gelu, silu, mish...;
 * the slope in 8 bits where the output cannot be inverted: those of float16 and bfloat16 with a turn, and sin;
-* the input where nothing else will do: where the slope has no bounds (gcu), and where a parameter learns.
+* the input where nothing else will do: where the slope has no bounds (gcu), where a parameter learns, and in float64.
 
-The input comes back from the output by inversion of the formula, so that gradients are as good as the output's rounding
-lets them be. Bits cannot say NaN: the gradient of an element that was NaN is then that of a finite one, as with torch.relu.
-Gradients of ``memory="low"`` cannot be differentiated again. Compiled programs and functional transforms take no part in
-this: what they keep is decided by torch.
+The slope comes from the output by a table, so that gradients are as good as the output's rounding lets them be. Bits cannot say
+NaN: the gradient of an element that was NaN is then that of a finite one, as with torch.relu. Gradients of ``memory="low"``
+cannot be differentiated again. Compiled programs and functional transforms take no part in this: what they keep is decided by
+torch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -30,8 +32,13 @@ from torch import Tensor
 from nonlin.activation import Activation
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
-from nonlin.formula.expression import Application, Expression, substitute
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
+from nonlin.formula.primitives import greater, where
+from nonlin.kernels import big, memory as big_memory
+from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.kernels.lowering import constant_value
+from nonlin.kernels.passes import Pass, make_pass
+from nonlin.precision import get_precision
 from nonlin.torch.spelling import condition_program
 
 if TYPE_CHECKING:
@@ -41,21 +48,8 @@ Memory: TypeAlias = Literal["exact", "low"]
 Kind: TypeAlias = Literal["nothing", "bits", "output", "output and bit", "slope code", "input"]
 Array: TypeAlias = npt.NDArray[Any]
 
-_BLOCK = 1 << 16  # elements that are worked on at a time: copies of a whole tensor in float64 are what is to be saved
 _HALVES = (torch.float16, torch.bfloat16)
-
-
-# --- bits and codes: what compiled kernels will do, in NumPy and torch ----------------------------------------------------
-
-
-def pack(mask: Tensor) -> Tensor:
-    """Return a boolean tensor as one bit per element, in memory order."""
-    flat = _flat(mask)
-    if flat.is_cpu:
-        return torch.from_numpy(np.packbits(flat.numpy(), bitorder="little"))
-    padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8)).reshape(-1, 8)
-    weights = torch.tensor([1 << k for k in range(8)], dtype=torch.uint8, device=flat.device)
-    return (padded * weights).sum(1, dtype=torch.uint8)
+_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 
 
 @dataclass(frozen=True)
@@ -76,32 +70,51 @@ class Layout:
         return torch.empty_strided(self.shape, self.strides, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
+# --- bits and codes, in torch operations: for tensors that our passes cannot reach -------------------------------------------
+
+
+def pack(mask: Tensor) -> Tensor:
+    """Return a boolean tensor as one bit per element, in memory order."""
+    flat = _flat(mask).to(torch.uint8)
+    padded = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).reshape(-1, 8)
+    weights = torch.tensor([1 << k for k in range(8)], dtype=torch.uint8, device=flat.device)
+    return (padded * weights).sum(1, dtype=torch.uint8)
+
+
 def unpack(bits: Tensor, layout: Layout) -> Tensor:
     """Return the boolean tensor that :func:`pack` packed; it had this layout."""
-    count = math.prod(layout.shape)
-    if bits.is_cpu:
-        flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=count, bitorder="little").view(np.bool_))
-    else:
-        shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
-        flat = ((bits[:, None] >> shifts) & 1).reshape(-1)[:count].bool()
+    shifts = torch.arange(8, dtype=torch.uint8, device=bits.device)
+    flat = ((bits[:, None] >> shifts) & 1).reshape(-1)[: math.prod(layout.shape)].bool()
     return flat.as_strided(layout.shape, layout.strides)
 
 
-def multiply_by_bits(dy: Tensor, bits: Tensor, layout: Layout, zero: float, one: float) -> Tensor:
-    """Multiply a gradient by one slope where a bit is 0 and by another one where it is 1."""
-    mask = unpack(bits, layout)
-    return torch.where(mask, dy if one == 1 else dy * one, 0.0 if zero == 0 else dy * zero)
-
-
-def encode(slope: Tensor, low: float, high: float) -> Tensor:
+def _encode(slope: Tensor, low: float, high: float) -> Tensor:
     """Return slopes between two bounds in 8 bits."""
     return torch.clamp(torch.round((slope - low) * (255 / (high - low))), 0, 255).to(torch.uint8)
 
 
-def multiply_by_code(dy: Tensor, code: Tensor, low: float, high: float) -> Tensor:
-    """Multiply a gradient by encoded slopes."""
-    slope = code.to(torch.float32) * ((high - low) / 255) + low
-    return (dy.to(torch.float32) * slope).to(dy.dtype)
+def _look_up(table: SlopeTable, y: Tensor, right: Tensor | None) -> Tensor:
+    """Return the slopes where the outputs are y."""
+    coefficients = torch.from_numpy(table.coefficients).to(y.device)
+    y, slopes = y.float(), []
+    for branch in table.branches:
+        up_to, anchors, offsets, at_anchor = (
+            torch.tensor([getattr(half, name) for half in branch], dtype=kind, device=y.device) for name, kind in _HALF.items()
+        )
+        half = torch.searchsorted(up_to[:-1], y)
+        distance = (y.double() - anchors[half]).abs().float()
+        significand, exponent = torch.frexp(torch.nan_to_num(distance).clamp(*RANGE))
+        position = (2 * significand - 1) * CELLS
+        whole = position.floor()
+        cell = ((exponent - 1) * CELLS + whole).long() + offsets[half]
+        first, second, third = coefficients[:, cell.clamp(max=coefficients.shape[1] - 1)]
+        u = position - whole
+        slopes.append(torch.where(distance > 0, first + u * (second + u * third), at_anchor[half]))
+    slope = slopes[0] if right is None else torch.where(right, slopes[1], slopes[0])
+    return torch.where(torch.isnan(y), y, slope)
+
+
+_HALF = {"up_to": torch.float32, "anchor": torch.float64, "offset": torch.int64, "at_anchor": torch.float32}
 
 
 def _flat(tensor: Tensor) -> Tensor:
@@ -124,6 +137,19 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether our passes can go over the elements: not so for one that stands for many in torch's older vmap."""
+    return tensor.is_cpu and tensor.dtype in _NAMES and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
+def _new(like: Tensor) -> Tensor:
+    """Return a tensor of the same shape, strides and dtype, in memory that has been used before if it is big."""
+    if like.numel() >= big.MINIMUM and like.dtype not in _HALVES:
+        flat = torch.from_numpy(big_memory.empty((like.numel(),), np.dtype(_NAMES[like.dtype])))
+        return flat.as_strided(like.shape, like.stride())
+    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
+
+
 # --- what will do for an activation ---------------------------------------------------------------------------------------
 
 
@@ -132,71 +158,93 @@ class Plan:
     """What to keep for one activation with given parameters, and how to compute the gradient from it."""
 
     kind: Kind
+    formula: Expression | None = None
+    """In canonical form, parameters put in."""
     slopes: tuple[float, float] = (0.0, 0.0)
     """The slopes of bits 0 and 1, or the bounds of encoded ones."""
-    condition: Any = None
-    """The program of the bits."""
-    turn: float = 0.0
-    branches: tuple[tuple[Array, Array], ...] = ()
-    """y in increasing order and the x it comes from, left and right of the turn."""
+    condition: Expression | None = None
+    """What the bits say."""
+    table: SlopeTable | None = None
 
-    def keep(self, operation: Operation, operands: Sequence[Any], y: Tensor) -> tuple[Tensor, ...]:
-        """Return the tensors to keep, in the layout of y."""
-        x, layout = operands[0], Layout.of(y)
-        if self.kind == "bits":
-            wide = x.float() if x.dtype in _HALVES else x  # as the slope itself is computed
-            return (pack(layout.copied(self.condition(wide))),)
+    # --- forward --------------------------------------------------------------------------------------------------------
+
+    def forward(self, operation: Operation, operands: Sequence[Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the output, and the tensors to keep, in its layout."""
+        x = operands[0]
+        if self.kind in ("bits", "output and bit", "slope code") and _has_memory(x):
+            x = x if is_dense(x) else x.contiguous()
+            y = _new(x)
+            kept = torch.empty(x.numel() if self.kind == "slope code" else -(-x.numel() // 8), dtype=torch.uint8)
+            run = _forward_pass(self, _NAMES[x.dtype], exact=get_precision() == "exact")
+            run([tensor.data_ptr() for tensor in (x, y, kept)], x.numel())
+            return y, (y, kept) if self.kind == "output and bit" else (kept,)
+        y = operation.compute(operands)
+        return y, self._keep(operation, operands, y)
+
+    def _keep(self, operation: Operation, operands: Sequence[Any], y: Tensor) -> tuple[Tensor, ...]:
+        x, *numbers = operands
+        layout = Layout.of(y)
+        wide = x.float() if x.dtype in _HALVES else x  # as the slope itself is computed
         if self.kind == "output":
             return (y,)
-        if self.kind == "output and bit":
-            return (y, pack(layout.copied(x > self.turn)))
+        if self.condition is not None:
+            bits = pack(layout.copied(condition_program(self.condition)(wide)))
+            return (bits,) if self.kind == "bits" else (y, bits)
         if self.kind == "slope code":
-            slope = operation.pull(0)(torch.ones_like(x), *operands)
-            return (layout.copied(encode(slope.float(), *self.slopes)),)
+            slope = operation.pull(0)(torch.ones_like(wide), wide, *numbers)
+            return (layout.copied(_encode(slope.float(), *self.slopes)),)
         return ()
 
-    def gradient(
-        self, operation: Operation, dy: Tensor, kept: Sequence[Tensor], numbers: Sequence[float], layout: Layout
-    ) -> Tensor:
+    # --- backward -------------------------------------------------------------------------------------------------------
+
+    def gradient(self, dy: Tensor, kept: Sequence[Tensor], layout: Layout) -> Tensor:
         """Compute the gradient from what was kept."""
         if self.kind == "nothing":
             return dy * self.slopes[0]
+        if _has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
+            dy = layout.copied(dy)
+            dx = _new(dy)
+            if self.table is not None:
+                kept = (*kept, torch.from_numpy(self.table.coefficients))
+            _backward_pass(self, _NAMES[dy.dtype])([tensor.data_ptr() for tensor in (dy, *kept, dx)], dy.numel())
+            return dx
         if self.kind == "bits":
-            return multiply_by_bits(dy, kept[0], layout, *self.slopes)
+            mask, (zero, one) = unpack(kept[0], layout), self.slopes
+            return torch.where(mask, dy if one == 1 else dy * one, 0.0 if zero == 0 else dy * zero)
         if self.kind == "slope code":
-            return multiply_by_code(dy, kept[0], *self.slopes)
-        return self._from_output(operation, dy, kept, numbers)
-
-    def _from_output(self, operation: Operation, dy: Tensor, kept: Sequence[Tensor], numbers: Sequence[float]) -> Tensor:
-        y = kept[0]
-        layout = Layout.of(y)
-        dy, dx = layout.copied(dy), torch.empty_like(y)
-        flat_y, flat_dy, flat_dx = _flat(y), _flat(dy), _flat(dx)
-        side = _flat(unpack(kept[1], layout)) if len(kept) > 1 else None
-        for start in range(0, flat_y.numel(), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            part = flat_y[block].double()
-            x = self._inverse(part, None if side is None else side[block])
-            value, slope = operation.compute((x, *numbers)), operation.slope_operation.compute((x, *numbers))
-            # One step of Newton's method, where the tangent is steep enough to say something.
-            step = (value - part) / slope
-            x = torch.where((slope.abs() > 1e-4) & torch.isfinite(step), x - step, x)
-            flat_dx[block] = flat_dy[block] * operation.slope_operation.compute((x, *numbers)).to(dy.dtype)
-        return dx
-
-    def _inverse(self, y: Tensor, side: Tensor | None) -> Tensor:
-        """Return about the x that the outputs come from."""
-        left = _interpolated(y, *self.branches[0])
-        return left if side is None else torch.where(side, _interpolated(y, *self.branches[1]), left)
+            low, high = self.slopes
+            slope = kept[0].to(torch.float32) * ((high - low) / 255) + low
+        else:
+            assert self.table is not None
+            slope = _look_up(self.table, kept[0], unpack(kept[1], layout) if len(kept) > 1 else None)
+        return (dy.to(slope.dtype) * slope).to(dy.dtype)
 
 
-def _interpolated(y: Tensor, ys: Array, xs: Array) -> Tensor:
-    if y.is_cpu:
-        return torch.from_numpy(np.interp(y.numpy(), ys, xs))
-    knots, values = (torch.as_tensor(a, device=y.device) for a in (ys, xs))
-    right = torch.searchsorted(knots, y).clamp(1, len(ys) - 1)
-    y0, y1, x0, x1 = knots[right - 1], knots[right], values[right - 1], values[right]
-    return x0 + ((y - y0) / (y1 - y0)).clamp(0, 1) * (x1 - x0)
+@cache
+def _forward_pass(plan: Plan, dtype: str, *, exact: bool) -> Pass:
+    """Return the pass from x to the output and what is kept beside it."""
+    assert plan.formula is not None
+    if plan.kind == "slope code":
+        low, high = plan.slopes
+        code = (differentiate(plan.formula) - low) * (255 / (high - low)) + Fraction(1, 2)
+        return make_pass((("x", dtype),), ((plan.formula, dtype), (canonical(code), "uint8")), exact=exact)
+    assert plan.condition is not None
+    return make_pass((("x", dtype),), ((plan.formula, dtype), (plan.condition, "bits")), exact=exact)
+
+
+@cache
+def _backward_pass(plan: Plan, dtype: str) -> Pass:
+    """Return the pass from dy and what was kept to dx."""
+    dy, bits, code = map(Symbol, ("dy", "bits", "code"))
+    if plan.kind == "bits":
+        zero, one = (Constant(slope) * dy for slope in plan.slopes)
+        return make_pass((("dy", dtype), ("bits", "bits")), ((where(bits > 0, one, zero), dtype),))
+    if plan.kind == "slope code":
+        low, high = plan.slopes
+        return make_pass((("dy", dtype), ("code", "uint8")), ((dy * (code * ((high - low) / 255) + low), dtype),))
+    assert plan.table is not None
+    sides = () if plan.table.turn is None else (("bits", "bits"),)
+    return make_pass((("dy", dtype), ("y", dtype), *sides, ("table", "table")), ((dy * plan.table.operations(), dtype),))
 
 
 _plans: dict[tuple[Any, ...], Plan] = {}
@@ -205,27 +253,30 @@ INPUT = Plan("input")
 
 def plan(entry: Activation, numbers: tuple[float, ...], dtype: torch.dtype, memory: Memory) -> Plan:
     """Return what to keep for an activation whose parameters are numbers."""
-    key = (entry.serial, numbers, dtype in _HALVES, memory)
+    width = "half" if dtype in _HALVES else "double" if dtype is torch.float64 else "single"
+    key = (entry.serial, numbers, width, memory)
     found = _plans.get(key)
     if found is None:
-        found = _plans[key] = _make_plan(entry, dict(zip(entry.parameters, numbers, strict=True)), *key[2:])
+        found = _plans[key] = _make_plan(entry, dict(zip(entry.parameters, numbers, strict=True)), width, memory)
     return found
 
 
-def _make_plan(entry: Activation, numbers: Mapping[str, float], half: bool, memory: Memory) -> Plan:
+def _make_plan(entry: Activation, numbers: Mapping[str, float], width: str, memory: Memory) -> Plan:
     if len(entry.operands) > 1:
         return INPUT
     formula = canonical(substitute(entry.formula, numbers)) if numbers else entry.formula
     slope = differentiate(formula)
     levels = _levels(slope)
     if levels is not None and len(levels) == 1:
-        return Plan("nothing", (float(min(levels)),) * 2)
+        return Plan("nothing", slopes=(float(min(levels)),) * 2)
     if levels is not None and len(levels) == 2:
         zero, one = sorted(levels, key=lambda level: (level != 0, abs(level)))
         condition = _is_level(slope, one)
         if isinstance(condition, Expression):
-            return Plan("bits", (float(zero), float(one)), condition_program(condition))
-    return INPUT if memory == "exact" else _low_plan(entry, tuple(numbers.values()), half)
+            return Plan("bits", formula, (float(zero), float(one)), condition)
+    if memory == "exact" or width == "double":
+        return INPUT
+    return _low_plan(entry, formula, tuple(numbers.values()), half=width == "half")
 
 
 def _levels(slope: Expression) -> set[Fraction] | None:
@@ -281,25 +332,30 @@ def _opposite(condition: Expression) -> Expression:
 _FAR = 1e6
 
 
-def _low_plan(entry: Activation, numbers: tuple[float, ...], half: bool) -> Plan:
-    value, slope = entry.derivative_ufunc(order=0), entry.derivative_ufunc()
+def _low_plan(entry: Activation, formula: Expression, numbers: tuple[float, ...], *, half: bool) -> Plan:
     x = np.unique(np.concatenate([np.linspace(-200, 200, 160_001), *(s * np.geomspace(1e-6, _FAR, 4000) for s in (-1, 1))]))
+
+    def value(x: Array) -> Any:
+        return entry.derivative_ufunc(order=0)(x, *numbers)
+
+    def slope(x: Array) -> Any:
+        return entry.derivative_ufunc()(x, *numbers)
+
     with np.errstate(all="ignore"):
-        slopes = slope(x, *numbers)
-    turns = list(_turns(x, slopes))
-    x = np.unique(np.concatenate([x, *_near_flat_pieces(x, slopes)]))
-    bounds = float(np.nanmin(slopes)), float(np.nanmax(slopes))
-    made: list[Plan] = []
-    if not turns:
-        made.append(Plan("output", branches=(_branch(value, numbers, x),)))
-    elif len(turns) == 1 and not half:
-        turn = _bisect(slope, numbers, *turns[0])
-        near = np.geomspace(1e-6, 1, 2000)
-        sides = [np.unique([*x[x < turn], *(turn - near), turn]), np.unique([*x[x > turn], *(turn + near), turn])]
-        made.append(Plan("output and bit", turn=turn, branches=tuple(_branch(value, numbers, side) for side in sides)))
+        slopes = slope(x)
+        turns = list(_turns(x, slopes))
+        made: list[Plan] = []
+        if len(turns) <= 1 and not (turns and half):
+            turn = _bisect(slope, *turns[0]) if turns else None
+            condition = None if turn is None else greater(Symbol("x"), turn)
+            breaks = {*find_breaks(formula, x), *([] if turn is None else [turn])}
+            with contextlib.suppress(ValueError):
+                table = SlopeTable(value, slope, sorted(breaks), turn)
+                made.append(Plan("output" if turn is None else "output and bit", formula, condition=condition, table=table))
     # The largest slopes of the sample must be those of the function: those that grow towards its ends have no bounds.
+    bounds = float(np.nanmin(slopes)), float(np.nanmax(slopes))
     if max(map(abs, bounds)) < _STEEPEST:
-        made.append(Plan("slope code", bounds))
+        made.append(Plan("slope code", formula, bounds))
     return next((plan for plan in made if _holds(plan, entry, numbers)), INPUT)
 
 
@@ -308,7 +364,7 @@ _ALLOWED = {"output": 1e-5, "output and bit": 1e-3, "slope code": _STEEPEST / 25
 
 
 def _holds(plan: Plan, entry: Activation, numbers: tuple[float, ...]) -> bool:
-    """Whether a plan gives the right gradients on a sample: one that waves has more turns than any table of ours has knots."""
+    """Whether a plan gives the right gradients on a sample: one that waves has more turns than were found, for example."""
     from nonlin.torch.elementwise import operation
 
     generator = np.random.default_rng(0)
@@ -320,19 +376,10 @@ def _holds(plan: Plan, entry: Activation, numbers: tuple[float, ...]) -> bool:
     x = torch.from_numpy(np.concatenate(points)).float()
     of = operation(entry)
     with torch.no_grad():
-        y, exact = of(x, *numbers), of.pull(0)(torch.ones_like(x), x, *numbers)
-        kept = plan.keep(of, (x, *numbers), y)
-        error = plan.gradient(of, torch.ones_like(x), kept, numbers, Layout.of(y)) - exact
+        y, kept = plan.forward(of, (x, *numbers))
+        exact = of.pull(0)(torch.ones_like(x), x, *numbers)
+        error = plan.gradient(torch.ones_like(x), kept, Layout.of(y)) - exact
     return bool((error.abs() <= _ALLOWED[plan.kind] * torch.clamp(exact.abs(), min=1)).all())
-
-
-def _near_flat_pieces(x: Array, slopes: Array) -> Iterator[Array]:
-    """Yield more points where a piece with slope 0 begins or ends: beside it the slope may go with the root of the output."""
-    is_flat = slopes == 0
-    for k in np.flatnonzero(is_flat[1:] != is_flat[:-1])[:8]:
-        low, high = x[k], x[k + 1]
-        yield np.linspace(low, high, 200)
-        yield from (edge + sign * np.geomspace(1e-9, 1, 4000) for edge in (low, high) for sign in (-1, 1))
 
 
 def _turns(x: Array, slopes: Array) -> Iterator[tuple[float, float]]:
@@ -343,24 +390,12 @@ def _turns(x: Array, slopes: Array) -> Iterator[tuple[float, float]]:
         yield float(x[known[k]]), float(x[known[k + 1]])
 
 
-def _bisect(slope: Any, numbers: tuple[float, ...], low: float, high: float) -> float:
-    rising = slope(high, *numbers) > 0
+def _bisect(slope: Callable[[Any], Any], low: float, high: float) -> float:
+    rising = slope(np.float64(high)) > 0
     for _ in range(80):
         middle = (low + high) / 2
-        if (slope(middle, *numbers) > 0) == rising:
+        if (slope(np.float64(middle)) > 0) == rising:
             high = middle
         else:
             low = middle
     return high if abs(high) > 1e-15 else 0.0
-
-
-def _branch(value: Any, numbers: tuple[float, ...], x: Array) -> tuple[Array, Array]:
-    """Return strictly increasing outputs and where they come from."""
-    with np.errstate(all="ignore"):
-        y = value(x, *numbers)
-    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    if y[-1] < y[0]:
-        x, y = x[::-1], y[::-1]
-    # Where the output has saturated, what is nearest to the middle is as good as any.
-    new = np.concatenate([[True], np.diff(np.maximum.accumulate(y)) > 0])
-    return np.ascontiguousarray(y[new]), np.ascontiguousarray(x[new])
