@@ -131,11 +131,11 @@ FITS = {
         {24: 9, 40: 15, 53: 21},
     ),
     "normal_centre": Fit(
-        "P(Z < x) = 1/2 + x p(x^2), |x| <= 0.75",
+        "P(Z < x) = 1/2 + x p(x^2), |x| <= 0.875",
         _power_series(lambda k: (-1) ** k / (mp.sqrt(2 * mp.pi) * mp.factorial(k) * (2 * k + 1) * 2**k)),
-        (mpf(0), mpf("0.5626")),
+        (mpf(0), mpf("0.7657")),
         lambda z: _root(z) / (mp.erfc(_root(z / 2)) / 2),
-        {24: 4, 40: 6, 53: 9},
+        {24: 4, 40: 7, 53: 9},
     ),
     "tanh": Fit(
         "tanh(x) = x - x^3 p(x^2), |x| <= 0.55",

@@ -79,7 +79,7 @@ def test_torch_operations_do_the_same_as_passes(name: str, dtype: torch.dtype, m
     x.data[:4] = torch.tensor([torch.inf, -torch.inf, 0, torch.nan])
     y = call(name, x, "low")
     y.sum().backward()
-    monkeypatch.setattr(memory, "_has_memory", lambda tensor: False)
+    monkeypatch.setattr(memory, "has_memory", lambda tensor: False)
     other = x.detach().requires_grad_()
     other_y = call(name, other, "low")
     other_y.sum().backward()

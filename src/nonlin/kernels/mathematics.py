@@ -384,7 +384,7 @@ def _normal_tail(a: Number) -> Number:
     return exp(-(a * a) * _HALF) * (inverse * _leading_fit("normal_tail", lanes, t))
 
 
-_CENTRE = Fraction(3, 4)
+_CENTRE = Fraction(7, 8)
 _NEAR_CENTRE = 2
 
 
@@ -399,9 +399,12 @@ class _ModerateNormal:
         self.t = ((abs(x) - _NEAR_CENTRE) * self.inverse).rounded()
         self.is_centre = abs(x) <= _CENTRE
 
-    def centre(self) -> Number:
-        """P(Z < x) - 1/2, over x."""
-        return Number(self.lanes, _fit("normal_centre", self.lanes, self.square.high))
+    def centre(self) -> tuple[Number, Number]:
+        """P(Z < x) - 1/2, over x, as its value at 0 and the rest."""
+        exact, *others = COEFFICIENTS["normal_centre"][self.lanes.goal]
+        first = Number(self.lanes, Constant(self.lanes.round(Fraction(exact))))
+        low = Constant(self.lanes.round(Fraction(exact) - first.high.value))
+        return first, Number(self.lanes, fma(self.square.high, polynomial(self.square.high, tuple(others)), low))
 
     def fit(self, name: str) -> Number:
         """A polynomial of t with what its last sum rounds away, for which the constant term must be the larger one."""
@@ -417,7 +420,8 @@ def normal_cdf(x: Number) -> Number:
     if x.lanes.moderate:
         at = _ModerateNormal(x)
         tail = at.density.times(at.inverse * at.fit("mills"))
-        return where(at.is_centre, _HALF + x * at.centre(), where(x < 0, tail, 1 - tail))
+        first, rest = at.centre()
+        return where(at.is_centre, (_HALF + x * first) + x * rest, where(x < 0, tail, 1 - tail))
     tail = _normal_tail(abs(x))
     return where(x < 0, tail, 1 - tail)
 
@@ -539,7 +543,10 @@ def scaled_normal_cdf(u: Number) -> Number:
     """u*normal_cdf(u)."""
     at = _ModerateNormal(u)
     tail = at.density.times(at.fit("gelu_tail"))
-    return where(at.is_centre, u * _HALF + at.square * at.centre(), where(u > 0, u, 0) - tail)
+    first, rest = at.centre()
+    half = _HALF + u * first
+    lost = ((_HALF - half) + u * first) + u * rest
+    return where(at.is_centre, u * half + u * lost, where(u > 0, u, 0) - tail)
 
 
 def normal_slope(u: Number) -> Number:

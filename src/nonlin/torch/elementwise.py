@@ -22,7 +22,7 @@ from nonlin.formula.primitives import absolute, multiply, where
 from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
-from nonlin.torch.memory import INPUT, Layout, Memory, Plan, plan as plan_for
+from nonlin.torch.memory import INPUT, Layout, Memory, Plan, has_memory, plan as plan_for
 from nonlin.torch.spelling import Program
 
 _COMPUTES_IN = {
@@ -208,6 +208,21 @@ class Operation:
             dy, operands = _widened(dy), [_widened(o) for o in operands]
         return self.pull(position)(dy, *operands)
 
+    def reduced_gradient(self, position: int, dy: Tensor, operands: Sequence[Any], like: Tensor | _Like) -> Tensor:
+        """Return the gradient summed over the dimensions along which the operand was broadcast, in that operand's dtype."""
+        rows = dy.shape[0] if dy.dim() else 0
+        along_rows = len(like.shape) == dy.dim() and rows and like.shape[0] != 1
+        if dy.numel() <= _BLOCK or along_rows or not _is_at_hand(dy, *operands):
+            return reduced(self.gradient(position, dy, operands), like)
+        # Block by block, so that no temporary array of the size of x goes through memory.
+        step = max(1, _BLOCK * rows // dy.numel())
+        total = torch.zeros(like.shape, dtype=torch.float64)
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            given = [o[part] if isinstance(o, Tensor) and o.dim() == dy.dim() and o.shape[0] == rows else o for o in operands]
+            total += reduced(self.gradient(position, dy[part], given), _Like(total))
+        return total.to(like.dtype)
+
     def needed(self, wanted: Sequence[bool]) -> list[bool]:
         """Return which operands the derivatives for the wanted ones depend on."""
         names: set[str] = set()
@@ -350,7 +365,19 @@ def _widened(operand: Any) -> Any:
     return operand.float() if half else operand
 
 
-def reduced(gradient: Tensor, like: Tensor) -> Tensor:
+#: Elements that are worked on at a time where a sum over them is all that is wanted: few enough for a cache, and for memory not to matter.
+_BLOCK = 1 << 18
+
+
+def _is_at_hand(*operands: Any) -> bool:
+    """Whether all tensors lie in this machine's memory, and nothing is recorded of what is done with them."""
+    tensors = [o for o in operands if isinstance(o, Tensor)]
+    if torch.is_grad_enabled() and any(map(_requires_grad, tensors)):
+        return False
+    return not _modes() and not _transforms_are_active() and all(type(t) in _PLAIN and has_memory(t) for t in tensors)
+
+
+def reduced(gradient: Tensor, like: Tensor | _Like) -> Tensor:
     """Sum a gradient over the dimensions along which its operand was broadcast, and give it that operand's dtype."""
     if gradient.shape != like.shape:
         added = gradient.dim() - like.dim()
@@ -387,7 +414,7 @@ class Elementwise(torch.autograd.Function):
         for position, wanted in enumerate(ctx.needs_input_grad[1:]):
             gradient = None
             if wanted:
-                gradient = reduced(operation.gradient(position, dy, operands), ctx.like[position])
+                gradient = operation.reduced_gradient(position, dy, operands, ctx.like[position])
             gradients.append(gradient)
         return tuple(gradients)
 

@@ -137,7 +137,7 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def has_memory(tensor: Tensor) -> bool:
     """Whether our passes can go over the elements: not so for one that stands for many in torch's older vmap."""
     return tensor.is_cpu and tensor.dtype in _NAMES and not torch._C._functorch.is_legacy_batchedtensor(tensor)
 
@@ -171,7 +171,7 @@ class Plan:
     def forward(self, operation: Operation, operands: Sequence[Any]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the output, and the tensors to keep, in its layout."""
         x = operands[0]
-        if self.kind in ("bits", "output and bit", "slope code") and _has_memory(x):
+        if self.kind in ("bits", "output and bit", "slope code") and has_memory(x):
             x = x if is_dense(x) else x.contiguous()
             y = _new(x)
             kept = torch.empty(x.numel() if self.kind == "slope code" else -(-x.numel() // 8), dtype=torch.uint8)
@@ -201,7 +201,7 @@ class Plan:
         """Compute the gradient from what was kept."""
         if self.kind == "nothing":
             return dy * self.slopes[0]
-        if _has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
+        if has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
             dy = layout.copied(dy)
             dx = _new(dy)
             if self.table is not None:
