@@ -365,7 +365,7 @@ def _widened(operand: Any) -> Any:
     return operand.float() if half else operand
 
 
-#: Elements that are worked on at a time where a sum over them is all that is wanted: few enough for a cache, and for memory not to matter.
+#: Elements that are worked on at a time where a sum over them is all that is wanted: few enough for memory not to matter.
 _BLOCK = 1 << 18
 
 
