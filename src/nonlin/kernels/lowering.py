@@ -115,7 +115,7 @@ class _Lowering(Spelling[_Spelled]):
                     return function(**{name: self._number(part) for name, part in found.items()})
         gathered = _gather_x(node)
         if gathered is not node:
-            return self(gathered)
+            return self._number(gathered)
         if primitive is p.integer_power:
             return _integer_power(arguments[0], int(node.arguments[1].value))
         if primitive is p.divide and is_application(node.arguments[1], "integer_power"):
@@ -162,12 +162,13 @@ def _gather_x(node: Application) -> Expression:
 
     x*sigmoid(x)*value: x*value may overflow where the product does not; and x*sigmoid(x) is better known than its factors.
     """
-    with_x, others = [], []
+    with_x: list[Expression] = []
+    others: list[Expression] = []
     for factor in _factors(node):
         (with_x if "x" in symbols(factor) or not symbols(factor) else others).append(factor)
     if not others or sum("x" in symbols(factor) for factor in with_x) < 2:
         return node
-    return reduce(p.multiply, with_x) * reduce(p.multiply, others)
+    return p.multiply(reduce(p.multiply, with_x), reduce(p.multiply, others))
 
 
 def _factors(node: Expression) -> list[Expression]:
