@@ -6,6 +6,7 @@ import inspect
 import operator
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -279,17 +280,18 @@ class AxisFunction:
 
     def _normalized(self, given: Mapping[str, Any], x: Array, dtype: np.dtype[Any]) -> Array | None:
         """Normalize rows in compiled code, or return None where there is none for what is given."""
-        exact = get_precision() == "exact"
         if self._normalization is None or given["where"] is not None or not x.size:
             return None
-        temperature = float(given["temperature"])
-        if not compiled_rows.can_temper(temperature, dtype.name, exact=exact):
+        temperature, name, exact = float(given["temperature"]), _name(dtype), get_precision() == "exact"
+        if not compiled_rows.can_temper(temperature, name, exact=exact):
             return None
         axis = given["axis"]
-        rows = np.require(_as_rows(x, axis), dtype, ["C", "A"])
+        rows = np.ascontiguousarray(_as_rows(x, axis), dtype)
+        if not rows.flags.aligned:
+            rows = rows.copy()
         result = memory.empty((*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis]), dtype)
         places = rows.ctypes.data, result.ctypes.data
-        compiled_rows.run(self._normalization, dtype.name, *places, rows.shape, temperature, exact=exact)
+        compiled_rows.run(self._normalization, name, *places, rows.shape, temperature, exact=exact)
         return _with_axis(result, axis)
 
     def _over_rows(
@@ -334,6 +336,11 @@ class AxisFunction:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return get, (self.name,)
+
+
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name  # which NumPy puts together anew each time
 
 
 def _as_rows(array: Array, axis: int) -> Array:

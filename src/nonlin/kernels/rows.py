@@ -442,11 +442,26 @@ def _padded(halves: list[list[str]]) -> list[str]:
 # --- running it ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """A compiled function over rows, and what its caller has to know."""
+
+    function: Callable[..., None]
+    kernel: RowsKernel
+    size: int
+    """Bytes of an element."""
+    kept: int
+    """Bytes of an exponential for which there has to be a place, if the result is none."""
+
+
 @lru_cache(maxsize=64)
-def _compiled(kernel: RowsKernel) -> Callable[..., None]:
+def _compiled(normalization: Normalization, dtype: str, exact: bool, tempered: bool) -> _Compiled:
     prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 4, *[ctypes.c_double] * 2)
+    kernel = RowsKernel(normalization, STORAGES[dtype], _lanes(dtype, exact), tempered)
     made = compiler()
-    return prototype(made.compile_text(RowsModule(kernel, made.target).text_of_rows(), "rows"))
+    function = prototype(made.compile_text(RowsModule(kernel, made.target).text_of_rows(), "rows"))
+    kept = 0 if kernel.keeps_exponentials else STORAGES[kernel.lanes.element].size
+    return _Compiled(function, kernel, kernel.storage.size, kept)
 
 
 def _lanes(dtype: str, exact: bool) -> Lanes:
@@ -455,6 +470,8 @@ def _lanes(dtype: str, exact: bool) -> Lanes:
 
 def can_temper(temperature: float, dtype: str, *, exact: bool = False) -> bool:
     """Whether a temperature is a normal number in the arithmetic for a dtype."""
+    if temperature == 1:
+        return True
     kind = np.finfo(_lanes(dtype, exact).element)
     return 4 * float(kind.tiny) <= temperature <= float(kind.max) / 4
 
@@ -485,34 +502,29 @@ def run(
     exact : bool
         Whether float32 and narrower results are computed in float64.
     """
-    lanes, storage = _lanes(dtype, exact), STORAGES[dtype]
-    kernel = RowsKernel(normalization, storage, lanes, tempered=temperature != 1)
-    function = _compiled(kernel)
+    made = _compiled(normalization, dtype, exact, temperature != 1)
     count, size = shape
-    bytes_of_row = size * storage.size
-    overrun = -size % kernel.width
-    high = float(np.dtype(lanes.element).type(temperature))
+    width, bytes_of_row = made.kernel.width, size * made.size
+    high = temperature if temperature == 1 else float(np.dtype(made.kernel.lanes.element).type(temperature))
     numbers = (size, max(1, min(TOGETHER, _CACHED // size)), high, temperature - high)
 
     def compute(x: int, out: int, kept: int | None, count: int) -> None:
         # Exponentials that the result has no room for lie in the same place for every row.
-        function(x, out, out if kept is None else kept, bytes_of_row if kept is None else 0, count, *numbers)
+        made.function(x, out, out if kept is None else kept, bytes_of_row if kept is None else 0, count, *numbers)
 
     def work(rows: slice) -> None:
-        room = None
-        if not kernel.keeps_exponentials:
-            room = ctypes.create_string_buffer((size + kernel.width) * STORAGES[lanes.element].size)
+        room = ctypes.create_string_buffer((size + width) * made.kept) if made.kept else None
         kept = None if room is None else ctypes.addressof(room)
         first, count = rows.start * bytes_of_row, rows.stop - rows.start
         # The last rows, whose vectors run over what is behind them, need a place with room.
-        last = min(count, -(-overrun // size))
+        last = min(count, -(-(-size % width) // size))
         if count > last:
             compute(x + first, out + first, kept, count - last)
         if last:
             here, length = first + (count - last) * bytes_of_row, last * bytes_of_row
-            given, made = (ctypes.create_string_buffer(length + kernel.width * storage.size) for _ in range(2))
+            given, result = (ctypes.create_string_buffer(length + width * made.size) for _ in range(2))
             ctypes.memmove(given, x + here, length)
-            compute(ctypes.addressof(given), ctypes.addressof(made), kept, last)
-            ctypes.memmove(out + here, made, length)
+            compute(ctypes.addressof(given), ctypes.addressof(result), kept, last)
+            ctypes.memmove(out + here, result, length)
 
     threads.share_rows(work, count, size)
