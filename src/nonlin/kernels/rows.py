@@ -10,7 +10,7 @@ again, for rows are done in order. Only the last rows of a block have nothing be
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -22,7 +22,7 @@ from nonlin.formula.primitives import log1p
 from nonlin.kernels import threads
 from nonlin.kernels.driver import restore_flags, save_flags
 from nonlin.kernels.kernel import width_of
-from nonlin.kernels.llvm import FloatingBody, Module, Target, load, store
+from nonlin.kernels.llvm import Code, FloatingBody, Module, Target, load, store
 from nonlin.kernels.lowering import lower, lower_condition
 from nonlin.kernels.machine import fma
 from nonlin.kernels.number import DOUBLE, EXACT, PLAIN_DOUBLE, SINGLE, Lanes, Number
@@ -35,7 +35,7 @@ _MODERATE = {"float32": -80, "float64": -700}
 TOGETHER = 8
 _CACHED = 2**14
 _TYPICAL = {"peak": 1.0, "temperature": 1.0, "rest": 0.0, "total": 1.0}
-_INFINITY, _MINUS_INFINITY = "0x7FF0000000000000", "0xFFF0000000000000"
+_MINUS_INFINITY = "0xFFF0000000000000"
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,23 @@ class RowsKernel:
         return 1 if self.lanes.element == "float32" else 2
 
 
+def _number(name: str, parts: int) -> Number:
+    """A float64 number of one or two parts."""
+    return Number(DOUBLE, Symbol(name), Symbol(f"{name}_rest") if parts == 2 else None)
+
+
+def _named(name: str, parts: list[str]) -> dict[str, str]:
+    """Its values."""
+    return dict(zip((name, f"{name}_rest"), parts, strict=False))
+
+
 def _sum(parts: int, *, term_parts: int) -> list[Expression]:
     """Machine operations that add a term to a sum."""
-    total, term = (
-        Number(DOUBLE, Symbol(name), Symbol(f"{name}_rest") if count == 2 else None)
-        for name, count in (("sum", parts), ("term", term_parts))
-    )
-    new = total + term
+    total = _number("sum", parts) + _number("term", term_parts)
     if parts == 1:
-        return [new.high]
-    assert new.low is not None
-    return [new.high, new.low]
+        return [total.high]
+    assert total.low is not None
+    return [total.high, total.low]
 
 
 class RowsModule(Module):
@@ -165,89 +171,75 @@ class RowsModule(Module):
         code.label(f"{name}.body")
         return code.emit(f"phi {self.vector} [{entries}, %{name}], [{inside}, %{name}.tail]")
 
-    def _reduce(self, what: str, kind: str, element: str, vector: str) -> str:
+    def _reduce(self, what: str, element: str, vector: str) -> str:
         """Write the reduction of a vector to one number."""
-        name = f"@llvm.vector.reduce.{what}.v{self.width}{kind}"
-        self.declarations.add(f"declare {element} {name}(<{self.width} x {element}>)")
+        kind = {"float": "f32", "double": "f64"}.get(element, element)
+        name = f"{element} @llvm.vector.reduce.{what}.v{self.width}{kind}"
+        self.declarations.add(f"declare {name}(<{self.width} x {element}>)")
         flags = "nnan " if what == "fmax" else ""
-        return self.code.emit(f"call {flags}{element} {name}(<{self.width} x {element}> {vector})")
+        return self.code.emit(f"call {flags}{name}(<{self.width} x {element}> {vector})")
 
     def _fold(self, sums: list[str]) -> list[str]:
-        """Add up the lanes of a sum in float64, the upper half to the lower one again and again."""
+        """Add up the lanes of a sum, the upper half to the lower one again and again."""
         code, width = self.code, self.width
         while width > 1:
-            halves: list[list[str]] = []
-            for first in (0, width // 2):
-                lanes = ", ".join(f"i32 {lane}" for lane in range(first, first + width // 2))
-                vector = f"<{width} x double>"
-                halves.append(
-                    [code.emit(f"shufflevector {vector} {s}, {vector} poison, <{width // 2} x i32> <{lanes}>") for s in sums]
-                )
-            width //= 2
-            values = dict(zip(("sum", "sum_rest", "term", "term_rest"), _padded(halves), strict=True))
+            vector, width = f"<{width} x double>", width // 2
+            halves = []
+            for first in (0, width):
+                lanes = ", ".join(f"i32 {lane}" for lane in range(first, first + width))
+                shuffle = f"{vector} poison, <{width} x i32> <{lanes}>"
+                halves.append([code.emit(f"shufflevector {vector} {part}, {shuffle}") for part in sums])
+            values = _named("sum", halves[0]) | _named("term", halves[1])
             sums = self._spell(_sum(len(sums), term_parts=len(sums)), values, width, "double")
         return sums
 
     def text_of_rows(self) -> str:
         """Write ``rows``."""
-        code, size, takes_logarithm = self.code, self.output.size, self.kernel.normalization.log_probability is not None
+        code = self.code
         flags = save_flags(code, self.target)
-        row_bytes = code.emit(f"mul i64 %size, {size}")
+        self._row_bytes = code.emit(f"mul i64 %size, {self.output.size}")
+        self._surplus = code.emit(f"and i64 {code.emit('sub i64 0, %size')}, {self.width - 1}")
         scalars = {}
         if self.kernel.tempered:
-            for name in ("temperature", "rest"):
-                scalars[name] = self._splat(self._narrowed(f"%{name}"))
-        whole = code.emit(f"and i64 {code.emit(f'add i64 %size, {self.width - 1}')}, {-self.width}")
-        self._surplus = code.emit(f"sub i64 {whole}, %size")
-        waiting = _Waiting(self) if takes_logarithm else None
-        code.do("br label %block")
-        code.label("block")
-        code.do("%b = phi i64 [0, %0], [%b.next, %block.end]")
-        code.do("%b.next = add i64 %b, %together")
-        code.do("%b.last = call i64 @llvm.smin.i64(i64 %b.next, i64 %rows)")
+            scalars = {name: self._splat(self._narrowed(f"%{name}")) for name in ("temperature", "rest")}
+        waiting = _Waiting(code, self.lane)
+        blocks = _Loop(code, "block", "0", "%together", limit="%rows")
+        last = code.emit(f"call i64 @llvm.smin.i64(i64 {code.emit(f'add i64 {blocks.index}, %together')}, i64 %rows)")
         self.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
-        code.do("br label %row")
-        code.label("row")
-        code.do("%r = phi i64 [%b, %block], [%r.next, %row.end]")
-        x, out = (self.place(pointer, "%r", row_bytes) for pointer in ("%in0", "%out0"))
-        kept = self.place("%exponentials", "%r", "%exponentials_step")
-        given, highest = x, self._peak(x)
-        x, peak = self._level("levelled", "peak.done", given, out, highest)
-        sums, ones = self._weigh(x, kept, {**scalars, "peak": self._splat(peak)})
-        if waiting is None:
-            self._scale(kept, out, sums)
-        else:
-            waiting.put(code.emit("sub i64 %r, %b"), given, highest, self._others(sums, ones))
-        code.do("br label %row.end")
-        code.label("row.end")
-        code.do("%r.next = add i64 %r, 1")
-        code.do(f"br i1 {code.emit('icmp slt i64 %r.next, %b.last')}, label %row, label %weighed.all")
-        code.label("weighed.all")
-        if waiting is not None:
+        self._first_passes(scalars, blocks.index, last, waiting)
+        if self.kernel.normalization.log_probability is not None:
             waiting.replace_sums(self._logarithms)
-            code.do("br label %result")
-            code.label("result")
-            code.do("%q = phi i64 [%b, %weighed.all], [%q.next, %result.end]")
-            given, highest, total = waiting.get(code.emit("sub i64 %q, %b"))
-            out = self.place("%out0", "%q", row_bytes)
-            # Once more: the result of the row before has run over what was written there.
-            x, peak = self._level("again", "result", given, out, highest)
-            values = {**scalars, "peak": self._splat(peak), "total": self._splat(self._narrowed(total))}
-            self._subtract(x, out, values)
-            code.do("br label %result.end")
-            code.label("result.end")
-            code.do("%q.next = add i64 %q, 1")
-            code.do(f"br i1 {code.emit('icmp slt i64 %q.next, %b.last')}, label %result, label %block.end")
-        else:
-            code.do("br label %block.end")
-        code.label("block.end")
-        code.do(f"br i1 {code.emit('icmp slt i64 %b.next, %rows')}, label %block, label %end")
-        code.label("end")
+            self._last_pass(scalars, blocks.index, last, waiting)
+        blocks.end()
         # Entries far below the peak, comparisons with NaN, and what is read behind a row concern nobody.
         self.declarations |= restore_flags(code, self.target, flags)
         pointers, numbers = ("in0", "out0", "exponentials"), ("exponentials_step", "rows", "size", "together")
         arguments = [*(f"ptr %{name}" for name in pointers), *(f"i64 %{name}" for name in numbers)]
         return self.text(f"void @rows({', '.join(arguments)}, double %temperature, double %rest)")
+
+    def _first_passes(self, scalars: dict[str, str], first: str, last: str, waiting: _Waiting) -> None:
+        """Write all passes over some rows but the one that subtracts logarithms."""
+        rows = _Loop(self.code, "row", "block", 1, start=first, limit=last)
+        x, out = (self.place(pointer, rows.index, self._row_bytes) for pointer in ("%in0", "%out0"))
+        kept = self.place("%exponentials", rows.index, "%exponentials_step")
+        highest = self._peak(x)
+        level, peak = self._level("levelled", "peak.done", x, out, highest)
+        sums, ones = self._weigh(level, kept, {**scalars, "peak": self._splat(peak)})
+        if self.kernel.normalization.log_probability is None:
+            self._scale(kept, out, sums)
+        else:
+            waiting.put(self.code.emit(f"sub i64 {rows.index}, {first}"), x, highest, self._others(sums, ones))
+        rows.end()
+
+    def _last_pass(self, scalars: dict[str, str], first: str, last: str, waiting: _Waiting) -> None:
+        """Write the subtraction of the logarithms from the rows that wait for it."""
+        rows = _Loop(self.code, "result", "row.done", 1, start=first, limit=last)
+        x, highest, total = waiting.get(self.code.emit(f"sub i64 {rows.index}, {first}"))
+        out = self.place("%out0", rows.index, self._row_bytes)
+        # Once more: the result of the row before has run over what was written there.
+        x, peak = self._level("again", "result", x, out, highest)
+        self._subtract(x, out, {**scalars, "peak": self._splat(peak), "total": self._splat(self._narrowed(total))})
+        rows.end()
 
     def _narrowed(self, double: str) -> str:
         """Round a double to a lane's type."""
@@ -256,11 +248,11 @@ class RowsModule(Module):
     def _peak(self, x: str) -> str:
         """Write the search for the largest entry, which is not NaN; -inf where all are."""
         lowest = self._constant(_MINUS_INFINITY)
-        loop = _Loop(self, "peak", "row", [(self.vector, lowest)])
+        loop = _Loop(self.code, "peak", "row", self.width, [(self.vector, lowest)])
         entries, (largest,) = self._entries_or(lowest, x, loop), loop.carried
         largest = self._select(self._compare("ogt", entries, largest), entries, largest)
         loop.end([largest])
-        return self._reduce("fmax", f"f{8 * self.lane.size}", self.lane.llvm, largest)
+        return self._reduce("fmax", self.lane.llvm, largest)
 
     def _level(self, name: str, before: str, x: str, out: str, peak: str) -> tuple[str, str]:
         """Write the limit of a row whose peak is infinite: those entries are equal, and the others nothing beside them.
@@ -272,7 +264,7 @@ class RowsModule(Module):
         code.do(f"br i1 {infinite}, label %{name}.endless, label %{name}")
         code.label(f"{name}.endless")
         ends, zeros = self._splat(peak), self._constant("0.0")
-        loop = _Loop(self, f"{name}.each", f"{name}.endless", [])
+        loop = _Loop(code, f"{name}.each", f"{name}.endless", self.width)
         entries = self._entries(x, loop.index)
         at_end = self._compare("oeq", entries, ends)
         number = self._compare("ord", entries, entries)
@@ -280,7 +272,7 @@ class RowsModule(Module):
         if self.kernel.normalization.negated:
             entries = code.emit(f"fneg {self.vector} {entries}")
         store(code, entries, self.place(out, loop.index, self.output.size), self.output, lane, self.width)
-        loop.end([])
+        loop.end()
         code.do(f"br label %{name}")
         code.label(name)
         x = code.emit(f"phi ptr [{x}, %{before}], [{out}, %{loop.name}.done]")
@@ -291,12 +283,13 @@ class RowsModule(Module):
         code, kernel, wide, counters = self.code, self.kernel, f"<{self.width} x double>", f"<{self.width} x i32>"
         counts = kernel.normalization.log_probability is not None
         zeros = "zeroinitializer"
-        loop = _Loop(self, "weigh", "levelled", [(wide, zeros)] * kernel.sum_parts + [(counters, zeros)] * counts)
+        carried = [(wide, zeros)] * kernel.sum_parts + [(counters, zeros)] * counts
+        loop = _Loop(code, "weigh", "levelled", self.width, carried)
         # Behind the end of the row there are as many peaks more, and are subtracted from the sum again.
         values = {**scalars, "x": self._entries_or(scalars["peak"], x, loop)}
         condition, moderate, general = kernel.exponentials
         (guard,) = self._spell([condition], values)
-        all_moderate = self._reduce("and", "i1", "i1", guard)
+        all_moderate = self._reduce("and", "i1", guard)
         code.do(f"br i1 {all_moderate}, label %moderate, label %general")
         came = []
         for name, operations in (("moderate", moderate), ("general", general)):
@@ -315,16 +308,15 @@ class RowsModule(Module):
             store(code, exponential, self.place(kept, loop.index, self.lane.size), self.lane, self.lane.llvm, self.width)
         if self.lane.llvm == "float":
             exponential = code.emit(f"fpext {self.vector} {exponential} to {wide}")
-        parts = dict(zip(("sum", "sum_rest"), loop.carried[: kernel.sum_parts], strict=False))
-        sums = self._spell(_sum(kernel.sum_parts, term_parts=1), {**parts, "term": exponential}, 0, "double")
+        values = {**_named("sum", loop.carried[: kernel.sum_parts]), "term": exponential}
+        sums = self._spell(_sum(kernel.sum_parts, term_parts=1), values, 0, "double")
         loop.end([*sums, *counted])
         sums = self._fold(sums)
         if counts:
-            count = code.emit(f"sext i32 {self._reduce('add', 'i32', 'i32', counted[0])} to i64")
+            count = code.emit(f"sext i32 {self._reduce('add', 'i32', counted[0])} to i64")
             return sums, self._as_vector(code.emit(f"sub i64 {count}, {self._surplus}"))
         surplus = self._as_vector(code.emit(f"sub i64 0, {self._surplus}"))
-        values = {**dict(zip(("sum", "sum_rest"), sums, strict=False)), "term": surplus}
-        return self._spell(_sum(len(sums), term_parts=1), values, 1, "double"), ""
+        return self._spell(_sum(len(sums), term_parts=1), {**_named("sum", sums), "term": surplus}, 1, "double"), ""
 
     def _as_vector(self, integer: str) -> str:
         return self._splat(self.code.emit(f"sitofp i64 {integer} to double"), "double", 1)
@@ -332,26 +324,23 @@ class RowsModule(Module):
     def _scale(self, kept: str, out: str, sums: list[str]) -> None:
         """Write the division of the exponentials by their sum: products with its reciprocal and what that leaves over."""
         code = self.code
-        total = Number(DOUBLE, Symbol("sum"), Symbol("sum_rest") if len(sums) == 2 else None)
-        quotient = 1 / total
+        quotient = 1 / _number("sum", len(sums))
         assert quotient.low is not None
-        values = dict(zip(("sum", "sum_rest"), sums, strict=False))
-        inverse, rest = (self._scalar(part) for part in self._spell([quotient.high, quotient.low], values, 1, "double"))
+        parts = self._spell([quotient.high, quotient.low], _named("sum", sums), 1, "double")
+        inverse, rest = map(self._scalar, parts)
         if self.lane.llvm == "float":
             rounded = self._narrowed(inverse)
             rest = code.emit(f"fsub double {inverse}, {code.emit(f'fpext float {rounded} to double')}")
             inverse, rest = rounded, self._narrowed(rest)
         scalars = {"inverse": self._splat(inverse), "inverse_rest": self._splat(rest)}
-        loop = _Loop(self, "scale", "weigh.done", [])
+        loop = _Loop(code, "scale", "weigh.done", self.width)
         exponential = load(code, self.place(kept, loop.index, self.lane.size), self.lane, self.lane.llvm, self.width)
         self._finish(out, loop, {**scalars, "exponential": exponential})
 
     def _others(self, sums: list[str], ones: str) -> str:
         """Write the sum of all entries but one that is largest, which may be tiny."""
-        rest = Symbol("sum_rest") if len(sums) == 2 else None
-        others = Number(DOUBLE, Symbol("sum"), rest) + (Number(DOUBLE, Symbol("ones")) - 1)
-        values = {**dict(zip(("sum", "sum_rest"), sums, strict=False)), "ones": ones}
-        (result,) = self._spell([others.high if rest is None else others.rounded()], values, 1, "double")
+        others = _number("sum", len(sums)) + (_number("ones", 1) - 1)
+        (result,) = self._spell([others.rounded()], {**_named("sum", sums), "ones": ones}, 1, "double")
         return self._scalar(result)
 
     def _logarithms(self, others: str) -> str:
@@ -361,7 +350,7 @@ class RowsModule(Module):
 
     def _subtract(self, x: str, out: str, values: dict[str, str]) -> None:
         """Write the subtraction of the logarithm of the sum."""
-        loop = _Loop(self, "subtract", "again", [])
+        loop = _Loop(self.code, "subtract", "again", self.width)
         self._finish(out, loop, {**values, "x": self._entries(x, loop.index)})
 
     def _scalar(self, vector: str) -> str:
@@ -371,24 +360,34 @@ class RowsModule(Module):
         (result,) = self._spell([self.kernel.result], values)
         place = self.place(out, loop.index, self.output.size)
         store(self.code, result, place, self.output, self.lane.llvm, self.width)
-        loop.end([])
+        loop.end()
 
 
 class _Loop:
-    """A loop over the vectors of a row, from block ``name`` to ``name.end``, with values that it carries along."""
+    """A loop from block ``name`` to ``name.end``, with values that it carries along: types and first values."""
 
-    def __init__(self, module: RowsModule, name: str, before: str, carried: list[tuple[str, str]]) -> None:
-        self.name, self._code, self._before, self._width = name, module.code, before, module.width
+    def __init__(
+        self,
+        code: Code,
+        name: str,
+        before: str,
+        step: int | str,
+        carried: Sequence[tuple[str, str]] = (),
+        *,
+        start: str = "0",
+        limit: str = "%size",
+    ) -> None:
+        self.name, self._code, self._before, self._step, self._limit = name, code, before, step, limit
         self.index = f"%{name}.i"
         self.carried = [f"%{name}.{k}" for k in range(len(carried))]
         self._first = carried
-        self._code.do(f"br label %{name}")
-        self._code.label(name)
-        self._code.do(f"{self.index} = phi i64 [0, %{before}], [{self.index}.next, %{name}.end]")
-        self._at = len(self._code.lines)
-        self._code.lines += [""] * len(carried)  # until it is known what comes next
+        code.do(f"br label %{name}")
+        code.label(name)
+        code.do(f"{self.index} = phi i64 [{start}, %{before}], [{self.index}.next, %{name}.end]")
+        self._at = len(code.lines)
+        code.lines += [""] * len(carried)  # until it is known what comes next
 
-    def end(self, values: list[str]) -> None:
+    def end(self, values: Sequence[str] = ()) -> None:
         """End the loop with the next values; the code goes on in ``name.done``."""
         code, name = self._code, self.name
         code.do(f"br label %{name}.end")
@@ -396,17 +395,18 @@ class _Loop:
         for k, (value, (kind, first)) in enumerate(zip(values, self._first, strict=True)):
             phi = f"{self.carried[k]} = phi {kind} [{first}, %{self._before}], [{value}, %{name}.end]"
             code.lines[self._at + k] = f"  {phi}"
-        code.do(f"{self.index}.next = add i64 {self.index}, {self._width}")
-        code.do(f"br i1 {code.emit(f'icmp slt i64 {self.index}.next, %size')}, label %{name}, label %{name}.done")
+        code.do(f"{self.index}.next = add i64 {self.index}, {self._step}")
+        again = code.emit(f"icmp slt i64 {self.index}.next, {self._limit}")
+        code.do(f"br i1 {again}, label %{name}, label %{name}.done")
         code.label(f"{name}.done")
 
 
 class _Waiting:
     """Rows that wait for the logarithms of their sums: where they are, their peaks, their sums."""
 
-    def __init__(self, module: RowsModule) -> None:
-        self._code = module.code
-        self._kinds = {"ptr": 8, module.lane.llvm: module.lane.size, "sum": 8}
+    def __init__(self, code: Code, lane: Storage) -> None:
+        self._code = code
+        self._kinds = {"ptr": 8, lane.llvm: lane.size, "sum": 8}
         self._rooms = {key: self._code.emit(f"alloca [{TOGETHER} x i64], align 64") for key in self._kinds}
         self._code.do(f"store <{TOGETHER} x double> zeroinitializer, ptr {self._rooms['sum']}, align 64")
 
@@ -432,11 +432,6 @@ class _Waiting:
         vector, room = f"<{TOGETHER} x double>", self._rooms["sum"]
         result = function(self._code.emit(f"load {vector}, ptr {room}, align 64"))
         self._code.do(f"store {vector} {result}, ptr {room}, align 64")
-
-
-def _padded(halves: list[list[str]]) -> list[str]:
-    """Sum and term, each with its rest if there is one."""
-    return [part for half in halves for part in (*half, "")[:2]]
 
 
 # --- running it ---------------------------------------------------------------------------------------------------------
