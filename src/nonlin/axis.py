@@ -289,7 +289,8 @@ class AxisFunction:
         rows = np.ascontiguousarray(_as_rows(x, axis), dtype)
         if not rows.flags.aligned:
             rows = rows.copy()
-        result = memory.empty((*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis]), dtype)
+        last = axis == x.ndim - 1
+        result = memory.empty(x.shape if last else (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis]), dtype)
         places = rows.ctypes.data, result.ctypes.data
         compiled_rows.run(self._normalization, name, *places, rows.shape, temperature, exact=exact)
         return _with_axis(result, axis)

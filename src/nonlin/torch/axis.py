@@ -145,7 +145,8 @@ def _has_rows(x: Tensor) -> bool:
 
 
 def _normalized(normalization: rows.Normalization, x: Tensor, dim: int, temperature: float) -> Tensor:
-    given = x.detach().movedim(dim, -1).contiguous()
+    last = dim == x.dim() - 1
+    given = (x if last else x.movedim(dim, -1)).detach().contiguous()
     dtype, size = _DTYPES[x.dtype], given.shape[-1]
     y = torch.empty_like(given)
     if given.nbytes >= memory.MINIMUM:
@@ -153,7 +154,7 @@ def _normalized(normalization: rows.Normalization, x: Tensor, dim: int, temperat
     shape = given.numel() // size, size
     exact = get_precision() == "exact"
     rows.run(normalization, dtype, given.data_ptr(), y.data_ptr(), shape, temperature, exact=exact)
-    return y.movedim(-1, dim).contiguous()
+    return y if last else y.movedim(-1, dim).contiguous()
 
 
 class _Normalized(torch.autograd.Function):
@@ -176,6 +177,10 @@ class _Normalized(torch.autograd.Function):
         return (dx if scale == 1 else dx * scale), None, None, None
 
 
+# Past torch's own apply, which binds default arguments by a signature at every call; no functorch transform comes here.
+_apply: Callable[..., Any] = super(torch.autograd.Function, _Normalized).apply
+
+
 def _compiled(name: str, x: Tensor, dim: int, temperature: Any) -> Tensor | None:
     """Normalize the rows of a tensor in compiled code, or return None where there is none for it."""
     normalization = get(name)._normalization
@@ -185,7 +190,7 @@ def _compiled(name: str, x: Tensor, dim: int, temperature: Any) -> Tensor | None
     if not rows.can_temper(temperature, _DTYPES[x.dtype], exact=get_precision() == "exact"):
         return None
     if torch.is_grad_enabled() and x.requires_grad:
-        return _Normalized.apply(x, normalization, dim, temperature)  # type: ignore[no-untyped-call, no-any-return]
+        return _apply(x, normalization, dim, temperature)  # type: ignore[no-any-return]
     return _normalized(normalization, x, dim, temperature)
 
 
