@@ -71,6 +71,24 @@ def test_float32_is_within_three_ulps(name: str) -> None:
         assert ulp_error(got, reference(name, a, b, alpha=alpha), "float32") <= 3, (a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "gate"), [("geglu", nl.gelu), ("geglu_tanh", nl.gelu_tanh), ("swiglu", nl.silu)])
+def test_a_value_of_one_gives_the_gate_alone(name: str, gate: nl.Activation, dtype: str) -> None:
+    # To the bit: the gate is computed in the same arithmetic, no slower one.
+    x = np.linspace(-8, 8, 4001).astype(dtype)
+    np.testing.assert_array_equal(PAIRS[name](x, np.ones_like(x)), gate(x))
+
+
+@over_floats
+@pytest.mark.parametrize("name", sorted(set(PAIRS) - {"swiglu_clamped"}))
+def test_an_infinite_value_is_infinity_times_the_gate(name: str, dtype: np.dtype[Any]) -> None:
+    x, ones = np.array([1, 3] * 20).astype(dtype), np.ones(40, dtype)
+    np.testing.assert_array_equal(PAIRS[name](x, ones * math.inf), ones * math.inf)
+    np.testing.assert_array_equal(PAIRS[name](x, ones * -math.inf), ones * -math.inf)
+    if name not in ("bilinear", "reglu", "relu2_glu", "glu"):
+        np.testing.assert_array_equal(PAIRS[name](-x, ones * math.inf), ones * -math.inf)
+
+
 @over_floats
 @over_pairs
 def test_floating_dtypes_are_kept(name: str, dtype: np.dtype[Any]) -> None:

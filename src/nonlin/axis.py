@@ -6,6 +6,7 @@ import inspect
 import operator
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -14,6 +15,9 @@ import numpy.typing as npt
 
 from nonlin.activation import Parameter, activations, get, room
 from nonlin.formula.expression import Expression, FormulaError
+from nonlin.kernels import memory, rows as compiled_rows
+from nonlin.kernels.rows import Normalization
+from nonlin.precision import get_precision
 
 Array: TypeAlias = npt.NDArray[Any]
 Rows: TypeAlias = Callable[..., Array]
@@ -45,8 +49,9 @@ class AxisFunction:
     Made by the decorator :func:`along_axis`; the catalogue's stand in ``nonlin`` by name. Its derivative is a matrix
     for each row, the Jacobian. It is never built: :meth:`jvp` multiplies it by a vector, :meth:`vjp` a vector by it.
 
-    Floating dtypes are kept; whatever they are, rows are computed in float64 and rounded once. Integers become float64,
-    or stay integers where the function only selects among them. NaN in a row makes the row NaN.
+    Floating dtypes are kept. Rows are computed in float64 and rounded once; those of softmax, softmin and log_softmax in
+    float32, within 2 ulp, unless :func:`nonlin.precision` asks for exact results. Integers become float64, or stay integers
+    where the function only selects among them. NaN in a row makes the row NaN.
 
     Attributes
     ----------
@@ -85,6 +90,7 @@ class AxisFunction:
         masked: float | None,
         keeps_integers: bool,
         sign: int,
+        normalization: Normalization | None,
         source: str,
         aliases: tuple[str, ...],
     ) -> None:
@@ -102,6 +108,7 @@ class AxisFunction:
         self._masked = masked
         self._keeps_integers = keeps_integers
         self._sign = sign
+        self._normalization = normalization
         self.parameters: Mapping[str, Parameter] = MappingProxyType(_parameters(function))
         self.__signature__ = _signature(self)
         # What the signature says, in plain tuples and dicts: faster at every call, and torch's compiler can follow.
@@ -124,7 +131,9 @@ class AxisFunction:
         if x.dtype == bool and self._keeps_integers:
             x = x.astype(np.int8)
         dtype = x.dtype.newbyteorder("=") if _is_floating(x.dtype) or self._keeps_integers else np.dtype(np.float64)
-        result = self._over_rows(self._function, given, x, None, dtype, self._size(given, x.shape[given["axis"]]))
+        result = self._normalized(given, x, dtype)
+        if result is None:
+            result = self._over_rows(self._function, given, x, None, dtype, self._size(given, x.shape[given["axis"]]))
         return _hand_over(self.name, result, given["x"], given["out"])
 
     def jvp(self, *arguments: Any, **keywords: Any) -> Any:
@@ -269,6 +278,23 @@ class AxisFunction:
         result = self._over_rows(rows, given, x, v, dtype, lengths[1], masked=0.0)
         return _hand_over(self.name, result, given["x"], given["out"])
 
+    def _normalized(self, given: Mapping[str, Any], x: Array, dtype: np.dtype[Any]) -> Array | None:
+        """Normalize rows in compiled code, or return None where there is none for what is given."""
+        if self._normalization is None or given["where"] is not None or not x.size:
+            return None
+        temperature, name, exact = float(given["temperature"]), _name(dtype), get_precision() == "exact"
+        if not compiled_rows.can_temper(temperature, name, exact=exact):
+            return None
+        axis = given["axis"]
+        rows = np.ascontiguousarray(_as_rows(x, axis), dtype)
+        if not rows.flags.aligned:
+            rows = rows.copy()
+        last = axis == x.ndim - 1
+        result = memory.empty(x.shape if last else (*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis]), dtype)
+        places = rows.ctypes.data, result.ctypes.data
+        compiled_rows.run(self._normalization, name, *places, rows.shape, temperature, exact=exact)
+        return _with_axis(result, axis)
+
     def _over_rows(
         self,
         function: Rows,
@@ -304,7 +330,7 @@ class AxisFunction:
                 with np.errstate(over="ignore", invalid="ignore"):  # far below the peak; NaN, or an infinite dy
                     outcome = function(*operands, *values)
                 out[block] = outcome if hidden is None else np.where(hidden, covered, outcome)
-        return result if axis == x.ndim - 1 else np.ascontiguousarray(np.moveaxis(result, -1, axis))
+        return _with_axis(result, axis)
 
     def __repr__(self) -> str:
         return f"<axis function {self.name}{self.__signature__}>"
@@ -313,9 +339,18 @@ class AxisFunction:
         return get, (self.name,)
 
 
+@cache
+def _name(dtype: np.dtype[Any]) -> str:
+    return dtype.name  # which NumPy puts together anew each time
+
+
 def _as_rows(array: Array, axis: int) -> Array:
     last = array if axis == array.ndim - 1 else np.moveaxis(array, axis, -1)
     return last.reshape(-1, array.shape[axis])
+
+
+def _with_axis(rows: Array, axis: int) -> Array:
+    return rows if axis == rows.ndim - 1 else np.ascontiguousarray(np.moveaxis(rows, -1, axis))
 
 
 def _with_finite_peak(x: Array, hidden: Array | None) -> Array:
@@ -409,6 +444,7 @@ def along_axis(
     masked: float | None = None,
     keeps_integers: bool = False,
     sign: int = 1,
+    normalization: Normalization | None = None,
     source: str = "",
     aliases: tuple[str, ...] = (),
 ) -> Callable[[Rows], AxisFunction]:
@@ -434,6 +470,8 @@ def along_axis(
         Whether the function only selects among its entries, and gets integers as they are.
     sign : {1, -1}
         With -1 the function is of -x.
+    normalization : Normalization, optional
+        The function for the compiler, if its one parameter is a temperature and it normalizes the exponentials of a row.
     source : str
         Where the formula comes from.
     aliases : tuple of str
@@ -470,6 +508,7 @@ def along_axis(
             masked=masked,
             keeps_integers=keeps_integers,
             sign=sign,
+            normalization=normalization,
             source=source,
             aliases=aliases,
         )

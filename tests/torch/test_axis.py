@@ -71,6 +71,51 @@ def test_gradcheck(name: str, x: np.ndarray) -> None:
     assert torch.autograd.gradgradcheck(function, (z,))
 
 
+COMPILED = ["softmax", "softmin", "log_softmax"]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_rows_and_torch_operations_agree(name: str, dtype: torch.dtype, temperature: float) -> None:
+    entry = nl.activations[name]
+    for shape, dim in (((5, 33), -1), ((3, 7, 10), 1), ((4, 1), 1), ((40,), 0), ((2, 0), 0)):
+        x = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 6).to(dtype)
+        for given in (x, x.transpose(0, -1).contiguous().transpose(0, -1)):
+            recorded = given.clone().requires_grad_()
+            compiled = [entry(z, axis=dim, temperature=temperature) for z in (given, recorded)]
+            ones = torch.ones(shape, dtype=torch.bool)
+            operations = [
+                entry(given, axis=dim, temperature=temperature, where=ones),
+                torch.func.vmap(lambda row, d=dim: entry(row, axis=d, temperature=temperature))(given[None])[0],
+            ]
+            want = torch.from_numpy(entry(given.double().numpy(), axis=dim, temperature=temperature))
+            eps, smallest = torch.finfo(dtype).eps, torch.finfo(dtype).smallest_normal
+            for got in compiled:
+                assert got.dtype is dtype
+                torch.testing.assert_close(got.double(), want, rtol=2 * eps, atol=2 * eps * smallest)
+            for got in operations:  # torch rounds the distance from the peak, and 1 + the sum of the others
+                assert got.dtype is dtype
+                torch.testing.assert_close(got.double(), want, rtol=200 * eps, atol=eps)
+            dy = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+            (got,) = torch.autograd.grad(compiled[1], recorded, dy)
+            want = entry.vjp(given.double(), dy.double(), axis=dim, temperature=temperature)
+            torch.testing.assert_close(got.double(), want, rtol=20 * eps, atol=20 * eps)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_rows_in_big_tensors_and_parameters(name: str) -> None:
+    x = torch.randn(1 << 12, 1 << 11)
+    entry, parameter = nl.activations[name], torch.nn.Parameter(x[:2])
+    torch.testing.assert_close(entry(x), entry(x.double()).float(), rtol=4e-7, atol=0)
+    entry(parameter).square().sum().backward()
+    assert parameter.grad is not None
+    with torch.no_grad():
+        assert not entry(parameter).requires_grad
+    with nl.precision("exact"):
+        torch.testing.assert_close(entry(x[:9]), entry(x[:9].double()).float(), rtol=0, atol=0)
+
+
 def test_bad_input() -> None:
     with pytest.raises(TypeError, match=r"softmax: x must be real floating-point or integer, got torch\.complex64"):
         nl.softmax(torch.zeros(3, dtype=torch.complex64))

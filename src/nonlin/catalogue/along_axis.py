@@ -8,6 +8,7 @@ from nonlin.activation import Parameter, define
 from nonlin.axis import along_axis
 from nonlin.catalogue.rectifiers import relu
 from nonlin.formula import exp, where
+from nonlin.kernels.rows import Normalization
 
 _TEMPERATURE = Parameter(1.0, gt=0, lt=math.inf)
 
@@ -72,6 +73,7 @@ def _centred(v, weights):
     latex=r"\frac{e^{x_i/T}}{\sum_j e^{x_j/T}}",
     jacobian=lambda x, v, temperature: _centred(v, _probabilities(x, temperature)) / temperature,
     masked=0.0,
+    normalization=Normalization(_exponential.formula),
     source="Bridle 1990",
     aliases=("softargmax",),
 )
@@ -86,6 +88,7 @@ def softmax(x, temperature=_TEMPERATURE):
     jacobian=lambda x, v, temperature: _centred(v, _probabilities(x, temperature)) / temperature,
     masked=0.0,
     sign=-1,
+    normalization=Normalization(_exponential.formula, negated=True),
 )
 def softmin(x, temperature=_TEMPERATURE):
     """Softmax of the negated row: the smallest entry becomes the most probable."""
@@ -113,6 +116,7 @@ def _log_softmax_transposed(x, v, temperature):
     jacobian=_log_softmax_jacobian,
     transposed=_log_softmax_transposed,
     masked=-math.inf,
+    normalization=Normalization(_exponential.formula, _log_probability.formula),
 )
 def log_softmax(x, temperature=_TEMPERATURE):
     """The logarithm of softmax, also where softmax itself underflows or is close to 1."""

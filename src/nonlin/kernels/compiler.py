@@ -47,7 +47,11 @@ class Compiler:
 
     def assembly(self, kernel: Kernel) -> str:
         """Return the machine code of a kernel as text."""
-        module = self._binding.parse_assembly(KernelModule(kernel, self.target).run())
+        return self.assembly_of(KernelModule(kernel, self.target).run())
+
+    def assembly_of(self, source: str) -> str:
+        """Return the machine code of a module as text."""
+        module = self._binding.parse_assembly(source)
         module.verify()
         return str(self._machine(jit=False).emit_assembly(module))
 

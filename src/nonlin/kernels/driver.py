@@ -107,7 +107,7 @@ class DriverModule(Module):
         """Write ``loop``."""
         code, width = self.code, self.driver.width
         buffers = [code.emit(f"alloca [{_BLOCK} x {storage.llvm}], align 64") for storage in self.storages]
-        flags = _save_flags(code, self.target)
+        flags = save_flags(code, self.target)
         code.do("%status = alloca i32, align 4")
         code.do("store i32 0, ptr %status")
         count = code.emit("load i64, ptr %dims")
@@ -157,7 +157,7 @@ class DriverModule(Module):
         self._blocks(buffers, steps, count, last, done)
         code.label("end")
         # Lanes that are computed and discarded, and comparisons with NaN, set status bits that NumPy would report.
-        self.declarations |= _restore_flags(code, self.target, flags)
+        self.declarations |= restore_flags(code, self.target, flags)
         if self.driver.may_overflow:
             _raise_status(code, "%status", 1, "fmul", "0x7E37E43C8800759C", "0x7E37E43C8800759C")  # 1e300 * 1e300
         if self.driver.may_be_invalid:
@@ -200,7 +200,8 @@ class DriverModule(Module):
         code.do(f"br i1 {code.emit(f'icmp slt i64 %after, {count}')}, label %block, label %end")
 
 
-def _save_flags(code: Code, target: Target) -> str:
+def save_flags(code: Code, target: Target) -> str:
+    """Write the saving of the floating-point status; return where it is."""
     if target.is_x86:
         flags = code.emit("alloca i32, align 4")
         code.do(f"call void @llvm.x86.sse.stmxcsr(ptr {flags})")
@@ -208,7 +209,8 @@ def _save_flags(code: Code, target: Target) -> str:
     return code.emit("call i64 @llvm.aarch64.get.fpsr()") if target.is_arm64 else ""
 
 
-def _restore_flags(code: Code, target: Target, flags: str) -> set[str]:
+def restore_flags(code: Code, target: Target, flags: str) -> set[str]:
+    """Write the restoring of what was saved; return the declarations it needs."""
     if target.is_x86:
         code.do(f"call void @llvm.x86.sse.ldmxcsr(ptr {flags})")
         return {"declare void @llvm.x86.sse.stmxcsr(ptr)\ndeclare void @llvm.x86.sse.ldmxcsr(ptr)"}

@@ -154,7 +154,7 @@ class KernelModule(Module):
 
 
 def note_status(code: Code, kernel: Kernel, body: FloatingBody, x: str, results: list[str], status: str) -> set[str]:
-    """Set bits in ``status`` where a finite x overflows, or one that is not NaN gives NaN."""
+    """Set bits in ``status`` where finite operands overflow, or an x that is not NaN gives NaN."""
     threshold = overflow_threshold(kernel.outputs[0].name)
     if body.element == "float" and kernel.outputs[0].name == "float32":
         threshold = math.inf  # in lanes of the same type the result has overflowed already
@@ -163,9 +163,11 @@ def note_status(code: Code, kernel: Kernel, body: FloatingBody, x: str, results:
     bits: list[tuple[int, str]] = []
     for result in results:
         if kernel.may_overflow:
-            finite = body.emit(f"fcmp olt {body.vector} {body.emit_absolute(x)}, {infinity}")
             over = body.emit(f"fcmp oge {body.vector} {body.emit_absolute(result)}, {limit}")
-            bits.append((1, body.emit(f"and {body.mask} {finite}, {over}")))
+            for value in body.values.values():
+                finite = body.emit(f"fcmp olt {body.vector} {body.emit_absolute(value)}, {infinity}")
+                over = body.emit(f"and {body.mask} {over}, {finite}")
+            bits.append((1, over))
         if kernel.may_be_invalid:
             number = body.emit(f"fcmp ord {body.vector} {x}, {x}")
             lost = body.emit(f"fcmp uno {body.vector} {result}, {result}")

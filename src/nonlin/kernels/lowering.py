@@ -113,6 +113,9 @@ class _Lowering(Spelling[_Spelled]):
                 found = next(match(pattern, node, {}), None)
                 if found is not None:
                     return function(**{name: self._number(part) for name, part in found.items()})
+        gathered = _gather_x(node)
+        if gathered is not node:
+            return self._number(gathered)
         if primitive is p.integer_power:
             return _integer_power(arguments[0], int(node.arguments[1].value))
         if primitive is p.divide and is_application(node.arguments[1], "integer_power"):
@@ -152,6 +155,26 @@ class _Lowering(Spelling[_Spelled]):
         number = self(node)
         assert isinstance(number, Number)
         return number
+
+
+def _gather_x(node: Application) -> Expression:
+    """Multiply the factors with x first, and then by the others.
+
+    x*sigmoid(x)*value: x*value may overflow where the product does not; and x*sigmoid(x) is better known than its factors.
+    """
+    with_x: list[Expression] = []
+    others: list[Expression] = []
+    for factor in _factors(node):
+        (with_x if "x" in symbols(factor) or not symbols(factor) else others).append(factor)
+    if not others or sum("x" in symbols(factor) for factor in with_x) < 2:
+        return node
+    return p.multiply(reduce(p.multiply, with_x), reduce(p.multiply, others))
+
+
+def _factors(node: Expression) -> list[Expression]:
+    if not is_application(node, "multiply"):
+        return [node]
+    return [factor for argument in node.arguments for factor in _factors(argument)]
 
 
 def _integer_power(base: Number, n: int, factor: Number | None = None) -> Number:
@@ -320,7 +343,7 @@ def _contract(operations: Expression) -> Expression:
 def guard_of(limit: int, *operations: Expression) -> Expression | None:
     """Return the condition under which operations in moderate arithmetic mean what they say; None if they always do.
 
-    Every argument of an exponential is at most ``limit`` in size, and so is, if it is none of them, x itself at most 2**60.
+    Every argument of an exponential is at most ``limit`` in size, and every operand that is none of them at most 2**60.
     """
     exponents = [
         node.arguments[0].arguments[0]
@@ -331,10 +354,9 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
     if not exponents:
         return None
     sizes = dict.fromkeys(_size(argument) for argument in exponents)
-    x = _size(Symbol("x"))
     conditions = [size <= Constant(limit) for size in sizes]
-    if x not in sizes:
-        conditions.append(x <= Constant(2**60))
+    operands = (_size(Symbol(name)) for name in sorted(frozenset().union(*map(symbols, operations))))
+    conditions += [size <= Constant(2**60) for size in operands if size not in sizes]
     return reduce(p.logical_and, conditions)
 
 

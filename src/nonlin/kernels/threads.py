@@ -145,6 +145,16 @@ def run(ufunc: np.ufunc, operands: Sequence[Any], results: Sequence[Array]) -> N
         _report(ufunc, status)
 
 
+def share_rows(work: Callable[[slice], None], rows: int, size: int) -> None:
+    """Do rows of so many elements, in slices on several threads if there are any and enough to do."""
+    count = min(_threads.count, rows, rows * size // (MINIMUM // 2))
+    if count < 2:
+        work(slice(0, rows))
+        return
+    length = -(-rows // (count * _SLICES_PER_THREAD))
+    _share(work, [slice(start, min(start + length, rows)) for start in range(0, rows, length)], count)
+
+
 def _note(status: list[int]) -> Callable[[str, int], None]:
     return lambda _, flag: status.append(flag)
 

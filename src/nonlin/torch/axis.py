@@ -1,15 +1,23 @@
-"""Functions along an axis of tensors, in torch operations that torch differentiates itself."""
+"""Functions along an axis of tensors: compiled rows where they are in ordinary memory, and torch operations for all else.
+
+Torch differentiates its operations itself. Of compiled rows it gets the slopes from the result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
+from nonlin.activation import get
 from nonlin.axis import AxisFunction
+from nonlin.kernels import memory, rows
+from nonlin.precision import get_precision
 
 
 def _finite_peak(z: Tensor, dim: int, hidden: Tensor | None) -> Tensor:
@@ -117,6 +125,77 @@ _FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {
 }
 _KEEP_INTEGERS = ("maxout", "crelu")
 
+# --- compiled rows --------------------------------------------------------------------------------------------------------
+
+_DTYPES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
+
+
+def _has_rows(x: Tensor) -> bool:
+    """Whether a tensor is memory that compiled code can go over, and nobody but autograd watches what becomes of it."""
+    if type(x) not in (Tensor, torch.nn.Parameter) or not x.is_cpu or x.layout is not torch.strided or x.dtype not in _DTYPES:
+        return False
+    if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
+        return False
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    try:
+        return x.data_ptr() != 0 and not x.is_neg()  # 0: empty
+    except RuntimeError:  # what stands for many in torch's older vmap, which gradcheck uses
+        return False
+
+
+def _normalized(normalization: rows.Normalization, x: Tensor, dim: int, temperature: float) -> Tensor:
+    last = dim == x.dim() - 1
+    given = (x if last else x.movedim(dim, -1)).detach().contiguous()
+    dtype, size = _DTYPES[x.dtype], given.shape[-1]
+    y = torch.empty_like(given)
+    if given.nbytes >= memory.MINIMUM:
+        y = torch.from_numpy(memory.empty((given.nbytes,), np.dtype(np.uint8))).view(x.dtype).view(given.shape)
+    shape = given.numel() // size, size
+    exact = get_precision() == "exact"
+    rows.run(normalization, dtype, given.data_ptr(), y.data_ptr(), shape, temperature, exact=exact)
+    return y if last else y.movedim(-1, dim).contiguous()
+
+
+class _Normalized(torch.autograd.Function):
+    """A normalization of rows whose slopes come from its result."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, normalization: rows.Normalization, dim: int, temperature: float) -> Tensor:
+        y = _normalized(normalization, x, dim, temperature)
+        ctx.save_for_backward(y)
+        ctx.normalization, ctx.dim, ctx.temperature = normalization, dim, temperature
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Any:
+        (y,) = ctx.saved_tensors
+        logarithm = ctx.normalization.log_probability is not None
+        pull = torch._log_softmax_backward_data if logarithm else torch._softmax_backward_data
+        dx = pull(dy, y, ctx.dim, y.dtype)
+        scale = (-1 if ctx.normalization.negated else 1) / ctx.temperature
+        return (dx if scale == 1 else dx * scale), None, None, None
+
+
+# Past torch's own apply, which binds default arguments by a signature at every call; no functorch transform comes here.
+_apply: Callable[..., Any] = super(torch.autograd.Function, _Normalized).apply
+
+
+def _compiled(name: str, x: Tensor, dim: int, temperature: Any) -> Tensor | None:
+    """Normalize the rows of a tensor in compiled code, or return None where there is none for it."""
+    normalization = get(name)._normalization
+    if normalization is None or not isinstance(temperature, (int, float)) or not _has_rows(x):
+        return None
+    temperature = float(temperature)
+    if not rows.can_temper(temperature, _DTYPES[x.dtype], exact=get_precision() == "exact"):
+        return None
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _apply(x, normalization, dim, temperature)  # type: ignore[no-any-return]
+    return _normalized(normalization, x, dim, temperature)
+
+
+# --- what is called -------------------------------------------------------------------------------------------------------
+
 
 def along_axis(name: str, x: Tensor, dim: int, where: Tensor | None, values: Mapping[str, Any]) -> Tensor:
     """Apply a function along an axis.
@@ -143,6 +222,10 @@ def along_axis(name: str, x: Tensor, dim: int, where: Tensor | None, values: Map
     dtype = x.dtype
     if not dtype.is_floating_point and name not in _KEEP_INTEGERS:
         x, dtype = x.to(torch.get_default_dtype()), torch.get_default_dtype()
+    if hidden is None and not torch.compiler.is_compiling():
+        compiled = _compiled(name, x, dim, values.get("temperature"))
+        if compiled is not None:
+            return compiled
     half = dtype in (torch.float16, torch.bfloat16) and name not in _KEEP_INTEGERS
     try:
         result = function(x.float() if half else x, dim, hidden, **values)
