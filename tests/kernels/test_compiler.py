@@ -20,14 +20,14 @@ OLDEST = Compiler(Target("x86_64-unknown-linux-gnu", "x86-64-v3"))
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_every_kernel_lowers_for_aarch64(name: str, dtype: str) -> None:
-    function = nl.activations[name]._function("x", 1)
+    function = nl.activations[name]._function("x", (1,))
     code = AARCH64.assembly(Loop(function, (dtype,) * (len(function.operands) + 1)).kernel())
     assert "\tret" in code
 
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "sin", "xielu"])
 def test_the_oldest_x86_target_needs_no_avx512(name: str) -> None:
-    function = nl.activations[name]._function("x", 0)
+    function = nl.activations[name]._function("x", (0,))
     code = OLDEST.assembly(Loop(function, ("float32",) * (len(function.operands) + 1)).kernel())
     assert "ymm" in code
     assert "zmm" not in code

@@ -591,13 +591,13 @@ def gate_slope(u: Number, w: Number) -> Number:
     bottom = 1 + e * (2 + e)
     lost = (1 - bottom) + e * (2 + e)
     top = e + more
-    low = ((more - top) + e) - top * lost
+    low = (more - top) + e
     if turned.low is not None:
         low = low + (turned - (more - 1)) + Number(u.lanes, turned.low)
     top = Number(u.lanes, top.high, low.high)
     product, inverse = exponential.significand_times(top), 1 / bottom
     quotient = product * inverse
-    remainder = (product - quotient * bottom) + Number(u.lanes, _or_nothing(product.known_low))
+    remainder = (product - quotient * bottom) + (Number(u.lanes, _or_nothing(product.known_low)) - quotient * lost)
     part = exponential.power * (quotient + remainder * inverse)
     return where(below, part, 1 - part)
 
@@ -614,9 +614,12 @@ def mish_slope(u: Number, w: Number) -> Number:
     lost = (1 - bottom) + e * inner
     more, rest = 1 + w, e * ((w + 3 * _HALF) + shared)
     top = more + rest
-    top = Number(u.lanes, top.high, (((more - top) + rest) - top * lost).high)
-    below = u < 0
-    return where(below, exponential.times(top), e * (e * (w - _HALF) + (w - 1)) - 1) / bottom + where(below, 0 * u, 1)
+    top = Number(u.lanes, top.high, ((more - top) + rest).high)
+    below, inverse = u < 0, 1 / bottom
+    dividend = where(below, exponential.times(top), e * (e * (w - _HALF) + (w - 1)) - 1)
+    quotient = dividend * inverse
+    remainder = (dividend - quotient * bottom) - quotient * lost
+    return (quotient + remainder * inverse) + where(below, 0 * u, 1)
 
 
 _u, _w = Symbol("u"), Symbol("w")
