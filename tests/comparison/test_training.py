@@ -11,8 +11,8 @@ from torch import nn
 import nonlin as nl
 from nonlin.comparison.data import load
 from nonlin.comparison.plan import Plan, Stack
-from nonlin.comparison.results import Ingredients, ingredients
-from nonlin.comparison.training import initial, tables, train, train_loop, train_stack
+from nonlin.comparison.results import ingredients
+from nonlin.comparison.training import WIDEST_STACK, initial, tables, train, train_loop, train_stack
 
 
 def stack(activation: str = "relu", rate: float = 3e-3, seeds: int = 3, splits: int = 2, gain: str = "exact") -> Stack:
@@ -121,13 +121,14 @@ def test_divergence_is_a_result_and_stays_with_its_member() -> None:
     assert [result.score for i, result in enumerate(found_) if i != 2] == [r.score for i, r in enumerate(clean) if i != 2]
 
 
-def test_what_raises_has_failed() -> None:
-    def broken(x: Any) -> Any:
+def test_what_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> Any:
         raise ZeroDivisionError("on purpose")
 
-    made = Ingredients(broken, 1.0, ingredients(nl.relu, "exact").shape)  # type: ignore[arg-type]
-    found = train(stack(), plan(), made, load("iris"))
-    assert {(result["status"], result["error"]) for result in found} == {("failed", "ZeroDivisionError: on purpose")}
+    monkeypatch.setattr(type(nl.relu), "__call__", broken)
+    for widths in ((16,), (WIDEST_STACK + 1,)):  # stacked and in a loop
+        found = train(stack(), plan(widths=widths), ingredients(nl.relu, "exact"), load("iris"))
+        assert {(result["status"], result["error"]) for result in found} == {("failed", "ZeroDivisionError: on purpose")}
 
 
 def cnn(activation: nn.Module) -> nn.Module:

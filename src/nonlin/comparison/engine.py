@@ -88,6 +88,16 @@ class InProcess:
             torch.set_num_threads(threads)
 
 
+_ENVIRONMENT = {
+    # Two threads each of two processes on two cores wait for one another most of the time.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # glibc keeps freed memory: it would give it back after each step, and the system zero it again for the next one.
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
+
+
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
@@ -156,7 +166,7 @@ class Local:
                 self._dismiss(worker)
 
     def _hire(self, setup: bytes) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = {**os.environ, **_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # modules that the user's model is from
         process = subprocess.Popen(
             [sys.executable, "-m", "nonlin.comparison.worker"],

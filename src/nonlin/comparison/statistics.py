@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+import scipy  # its parts are loaded when they are used: workers, which need none, would wait two seconds for them
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -111,7 +111,7 @@ def wilcoxon(differences: npt.ArrayLike, alternative: str = "two-sided") -> floa
         return 1.0
     ties = len(np.unique(np.abs(values))) < len(values)
     method = "exact" if not ties and len(values) <= 50 else "approx"
-    return float(stats.wilcoxon(values, alternative=alternative, method=method).pvalue)
+    return float(scipy.stats.wilcoxon(values, alternative=alternative, method=method).pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -230,7 +230,7 @@ def spread(differences: npt.ArrayLike) -> Spread:
     if splits < 2:
         return Spread(math.sqrt(within), 0.0, 1.0)
     between = seeds * float(values.mean(axis=1).var(ddof=1))
-    p = float(stats.f.sf(between / within, splits - 1, splits * (seeds - 1))) if within > 0 else float(between == 0)
+    p = float(scipy.stats.f.sf(between / within, splits - 1, splits * (seeds - 1))) if within > 0 else float(between == 0)
     return Spread(math.sqrt(within), math.sqrt(max(0.0, (between - within) / seeds)), p)
 
 
@@ -261,7 +261,7 @@ def _power(difference: float, noise: Array, drawn: npt.NDArray[np.int64], compar
     pairs = values.shape[1]
     if 2.0 ** (1 - pairs) * comparisons > LEVEL:  # not even a difference in every single pair would be significant
         return 0.0
-    p = stats.wilcoxon(values, axis=1, method="exact" if pairs <= 50 else "approx").pvalue
+    p = scipy.stats.wilcoxon(values, axis=1, method="exact" if pairs <= 50 else "approx").pvalue
     hopeful = values[(p * comparisons < LEVEL) & (values.mean(axis=1) > 0)]
     weights = np.zeros((len(drawn), pairs))
     np.add.at(weights, (np.arange(len(drawn))[:, None], drawn), 1 / pairs)
@@ -358,10 +358,10 @@ def ranks(table: npt.ArrayLike, names: Sequence[str]) -> Ranks:
     """
     scores = np.asarray(table, np.float64)
     blocks, k = scores.shape
-    rank = stats.rankdata(-scores, axis=1)
+    rank = scipy.stats.rankdata(-scores, axis=1)
     p = 1.0
     if k > 2 and blocks > 1 and np.ptp(rank):
-        p = float(stats.friedmanchisquare(*scores.T).pvalue)
+        p = float(scipy.stats.friedmanchisquare(*scores.T).pvalue)
     elif k == 2:
         p = wilcoxon(scores[:, 0] - scores[:, 1])
     critical = nemenyi(k, blocks)
@@ -378,7 +378,7 @@ def nemenyi(treatments: int, blocks: int, level: float = LEVEL) -> float:
     """
     if treatments < 2:
         return 0.0
-    q = float(stats.studentized_range.ppf(1 - level, treatments, np.inf)) / math.sqrt(2)
+    q = float(scipy.stats.studentized_range.ppf(1 - level, treatments, np.inf)) / math.sqrt(2)
     return q * math.sqrt(treatments * (treatments + 1) / (6 * blocks))
 
 
@@ -399,10 +399,8 @@ def expected_best(validation: npt.ArrayLike, test: npt.ArrayLike) -> Array:
     sorted_test = np.asarray(test, np.float64)[order]
     count = len(order)
     position = np.arange(count)
-    expected = [
-        float(np.sum(sorted_test * special.comb(position, n - 1) / special.comb(count, n))) for n in range(1, count + 1)
-    ]
-    return np.array(expected)
+    chosen = [scipy.special.comb(position, n - 1) / scipy.special.comb(count, n) for n in range(1, count + 1)]
+    return np.array([float(np.sum(sorted_test * weights)) for weights in chosen])
 
 
 def as_table(values: Mapping[Any, float], splits: Sequence[int], seeds: Sequence[int]) -> Array:
