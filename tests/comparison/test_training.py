@@ -1,6 +1,7 @@
 """Training: the stacked program and the loop take the same steps, and what goes wrong is a result."""
 
 import dataclasses
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,14 @@ def one_thread() -> Any:
     torch.set_default_dtype(dtype)
 
 
-@pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "leaky_relu", "selu"])
-@pytest.mark.parametrize("data", ["iris", "diabetes", "digits"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(
+    ("activation", "data", "dtype"),
+    [
+        *product(["relu", "gelu", "tanh", "leaky_relu", "selu"], ["iris", "diabetes"], [torch.float64]),
+        ("mish", "digits", torch.float64),
+        *product(["relu"], ["iris", "diabetes", "digits"], [torch.float32]),
+    ],
+)
 def test_stacked_equals_looped(activation: str, data: str, dtype: torch.dtype) -> None:
     """In float64 rounding is too small to matter, and all is the same; in float32 it moves rows of half-trained networks."""
     dataset = load(data)
@@ -151,12 +157,12 @@ def images() -> Any:
 
 def test_an_own_model_with_channels() -> None:
     made = ingredients(nl.relu, "own")
-    found = train(stack(gain="own"), plan(widths=(), model="cnn", epochs=20), made, images(), cnn)
+    found = train(stack(gain="own", seeds=2), plan(widths=(), model="cnn", epochs=20), made, images(), cnn)
     assert {result["status"] for result in found} == {"ok"}
     assert np.mean([result["score"] for result in found]) > 0.5
-    assert [result["health"]["end"]["units"] for result in found] == [[4, 12]] * 6
-    again = train(stack(gain="own"), plan(widths=(), model="cnn", epochs=20), made, images(), cnn)
-    assert [r["loss"] for r in found] == [r["loss"] for r in again]
+    assert [result["health"]["end"]["units"] for result in found] == [[4, 12]] * 4
+    again = train(stack(gain="own", seeds=1), plan(widths=(), model="cnn", epochs=20), made, images(), cnn)
+    assert [r["loss"] for r in found[:2]] == [r["loss"] for r in again]
 
 
 def test_an_own_model_may_be_drawn_anew_with_the_gain() -> None:
