@@ -246,6 +246,18 @@ def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> N
     assert table_of(expected) == table_of(found)
 
 
+def test_an_address_without_a_cluster() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(PlanError, match=r"there is no Ray cluster at 127.0.0.1:1: .*refused"):
+        compare("iris", **SMALL, engine="ray", address="127.0.0.1:1")
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(PlanError, match="the Ray engine needs ray, which is missing: pip install"):
+        compare("iris", **SMALL, engine="ray")
+
+
 def _descendants(pid: int) -> list[int]:
     found, new = [], [pid]
     while new:
