@@ -30,7 +30,8 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,s
 main{max-width:1040px;margin:0 auto;padding:28px 18px 60px}
 h1{font-size:1.05rem;margin:0 0 14px;color:var(--soft);font-weight:500}
 h2{font-size:1.2rem;margin:44px 0 6px}h3{font-size:1rem;margin:22px 0 2px}
-p{margin:8px 0;max-width:760px}.verdict p{font-size:1.12rem}.verdict p:first-child{font-size:1.45rem;line-height:1.35;font-weight:600}
+p{margin:8px 0;max-width:760px}.verdict p{font-size:1.12rem}
+.verdict p:first-child{font-size:1.45rem;line-height:1.35;font-weight:600}
 .soft,figcaption{color:var(--soft);font-size:.9rem}
 figure{margin:10px 0 14px;overflow-x:auto}svg{display:block;width:100%;max-width:680px;height:auto}
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick{fill:var(--soft);font-size:12px}
@@ -54,7 +55,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;background:va
 dt{color:var(--soft)}dd{margin:0}
 pre{background:var(--card);padding:12px 14px;border-radius:8px;overflow-x:auto;font-size:.9rem}
 .note{color:var(--soft)}
-@media (max-width:520px){svg{min-width:540px}dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
+@media (max-width:520px){svg{min-width:540px}
+dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
 """
 
 
