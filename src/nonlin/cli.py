@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import math
@@ -528,6 +529,14 @@ def _own(words: Iterable[str]) -> list[Any]:
     return found
 
 
+def _study_name(data: Iterable[str]) -> str:
+    """Name a study after its data; files of one name in other folders are other data."""
+    items = list(data)
+    elsewhere = [str(path.parent.resolve()) for path in map(Path, items) if path.parent != Path()]
+    name = "-".join(Path(item).stem for item in items)[:80]
+    return f"{name}-{hashlib.sha256(chr(0).join(elsewhere).encode()).hexdigest()[:6]}" if elsewhere else name
+
+
 @app.command()
 def compare(
     data: Annotated[list[str], typer.Argument(help="Bundled data, or CSV, TSV, Parquet or NPZ files.", metavar="DATA...")],
@@ -577,9 +586,8 @@ def compare(
     comparison = _comparison()
     from nonlin.comparison.terminal import Bar, show as show_study
 
-    name = "-".join(Path(item).stem for item in data)[:80]
-    file = study or Path(f"{name}.study")
-    page = report or (study.with_suffix(".html") if study else Path(f"{name}.html"))
+    file = study or Path(f"{_study_name(data)}.study")
+    page = report or file.with_suffix(".html")
     again = shlex.join(["nonlin", *sys.argv[1:]])
     console, aside = _console(), Console(stderr=True, highlight=False, markup=False, emoji=False)
     try:

@@ -39,6 +39,17 @@ def test_a_study(folder: Path) -> None:
     assert (folder / "iris.html").read_text(encoding="utf-8") == page
 
 
+def test_files_of_one_name_in_two_folders_have_a_study_each(folder: Path) -> None:
+    rows = "\n".join(f"{i % 7},{i % 2}" for i in range(60))
+    for i, place in enumerate(["here", "there"]):
+        (folder / place).mkdir()
+        (folder / place / "my.csv").write_text(f"x,y\n{i},1\n{rows}\n")
+        arguments = ["compare", f"{place}/my.csv", "--target", "y", *FAST]
+        assert run(*arguments).exit_code == 0
+        assert run(*arguments).exit_code == 0  # and finds its own again
+    assert len(list(folder.glob("my-*.study"))) == len(list(folder.glob("my-*.html"))) == 2
+
+
 def test_a_pipe_gets_whole_lines() -> None:
     result = CliRunner().invoke(app, ["compare", "iris", *FAST], env={"COLUMNS": "60"})
     assert "…" not in result.stdout

@@ -1,5 +1,6 @@
 """Studies, from the plan over engines and ledger to the same table, whatever happened on the way."""
 
+import contextlib
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,76 @@ import pytest
 
 import nonlin as nl
 from nonlin.activation import Registry
-from nonlin.comparison import DataError, LedgerError, PlanError, compare, load, read
+from nonlin.comparison import DataError, LedgerError, PlanError, compare, engine, load, read
 from nonlin.comparison.engine import MOST_ATTEMPTS, Local
 from nonlin.comparison.ledger import Ledger
 from nonlin.comparison.plan import Plan, gather, shrink
 from studies import SMALL, rows_of, table_of
 
-RUN = "import sys; from nonlin.cli import main; sys.argv[0] = 'nonlin'; main()"
+KILLED: dict[str, Any] = {**SMALL, "epochs": 60}
 ARGUMENTS = (
     "compare iris -a relu,tanh,gelu --seeds 2 --splits 2 --epochs 60 --learning-rates 0.001,0.01 --study s.study".split()
 )
 RUNS = 3 * 2 * 2 * 2
 
+# A process that has loaded everything, and is forked for each command: loading takes longer than these studies.
+FORKING = """
+import json, os, resource, sys
+import nonlin.cli, nonlin.comparison.terminal, nonlin.comparison.training
+from nonlin.comparison import compare
+compare("iris", activations=["relu", "tanh", "gelu"], seeds=1, splits=1, epochs=1, workers=0).html()
+for line in sys.stdin:
+    folder, arguments, largest = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        os.chdir(folder)
+        for number, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        sys.argv = ["nonlin", *arguments]
+        nonlin.cli.main()
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
 
-def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", RUN, *ARGUMENTS, *more],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
+
+class Command:
+    """A ``nonlin`` that runs in a process of its own."""
+
+    def __init__(self, parent: subprocess.Popen[str], folder: Path) -> None:
+        assert parent.stdout is not None
+        self._parent, self._folder = parent.stdout, folder
+        self.pid = int(self._parent.readline())
+
+    def finish(self) -> tuple[int, str, str]:
+        code = int(self._parent.readline())
+        return code, (self._folder / "out").read_text(), (self._folder / "err").read_text()
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it may be done
+            os.kill(self.pid, number)
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    if not hasattr(os, "fork"):
+        pytest.skip("processes cannot be forked here")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads do not survive a fork
+    parent = subprocess.Popen(
+        [sys.executable, "-c", FORKING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
 
+    def start(folder: Path, *more: str, largest: int = -1) -> Command:
+        assert parent.stdin is not None
+        parent.stdin.write(json.dumps([str(folder), [*ARGUMENTS, *more], largest]) + "\n")
+        parent.stdin.flush()
+        return Command(parent, folder)
 
-def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=200)
-    return process.returncode, out.decode(), err.decode()
+    yield start
+    parent.communicate()
 
 
 def children_of(pid: int) -> list[int]:
@@ -59,9 +105,21 @@ def children_of(pid: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    assert finish(start(folder))[0] == 0
-    return rows_of(folder / "s.study")
+    path = tmp_path_factory.mktemp("undisturbed") / "s.study"
+    compare("iris", **KILLED, workers=0, study=path)
+    return rows_of(path)
+
+
+def wait_for(something: Callable[[], Any]) -> None:
+    """Wait until it is so; a minute is longer than it takes on the slowest machine."""
+    for _ in range(600):
+        if something():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never happened")
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the workers")
 
 
 def check_that_no_work_was_lost(path: Path) -> None:
@@ -76,86 +134,94 @@ def check_that_no_work_was_lost(path: Path) -> None:
 # --- whatever happens -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_killed_at_ten_random_moments(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_killed_at_ten_random_moments(tmp_path: Path, start: Start, undisturbed: dict[str, Any]) -> None:
     moments = random.Random(0)
     kept = -1
     for _ in range(10):
-        process = start(tmp_path)
+        command = start(tmp_path, "--workers", "0")
+        time.sleep(moments.uniform(0, 0.8))
+        command.kill()
+        command.finish()
         try:
-            process.communicate(timeout=moments.uniform(0.5, 9))
-        except subprocess.TimeoutExpired:
-            workers = children_of(process.pid)
-            process.kill()
-            process.communicate()
-            for pid in workers:  # they end by themselves
-                for _ in range(100):
-                    if not Path(f"/proc/{pid}").exists() or "(zombie)" in Path(f"/proc/{pid}/status").read_text():
-                        break
-                    time.sleep(0.1)
-                else:
-                    pytest.fail("a worker outlived its driver")
-        if (tmp_path / "s.study").exists():
-            try:
-                rows = len(rows_of(tmp_path / "s.study"))
-            except LedgerError:  # killed while the file was being made
-                rows = 0
-            assert rows >= kept
-            kept = rows
-    code, _, err = finish(start(tmp_path))
+            rows = len(rows_of(tmp_path / "s.study"))
+        except LedgerError:  # killed before the file was made
+            rows = 0
+        assert rows >= kept
+        kept = rows
+    code, _, err = start(tmp_path, "--workers", "0").finish()
     assert (code, err) == (0, "")
     assert rows_of(tmp_path / "s.study") == undisturbed
     check_that_no_work_was_lost(tmp_path / "s.study")
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to find the workers")
-def test_workers_that_are_killed_are_replaced(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    process = start(tmp_path, "--workers", "2")
+@needs_proc
+def test_workers_end_with_their_driver_and_leave_what_they_finished(
+    tmp_path: Path, start: Start, undisturbed: dict[str, Any]
+) -> None:
+    command = start(tmp_path, "--workers", "2")
+    wait_for(lambda: (tmp_path / "s.study").exists() and rows_of(tmp_path / "s.study"))
+    workers = children_of(command.pid)
+    command.kill()
+    command.finish()
+    for pid in workers:
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists() or "(zombie)" in Path(f"/proc/{pid}/status").read_text())
+    compare("iris", **KILLED, workers=0, study=tmp_path / "s.study")
+    assert rows_of(tmp_path / "s.study") == undisturbed
+    check_that_no_work_was_lost(tmp_path / "s.study")
+
+
+@needs_proc
+def test_workers_that_are_killed_are_replaced(tmp_path: Path, start: Start, undisturbed: dict[str, Any]) -> None:
+    command = start(tmp_path, "--workers", "2")
     killed: set[int] = set()
     chance = random.Random(1)
-    deadline = time.monotonic() + 60
     # One kill less than the attempts that a stack has, which may hit the same one every time.
-    while process.poll() is None and len(killed) < MOST_ATTEMPTS - 1 and time.monotonic() < deadline:
-        time.sleep(chance.uniform(0.5, 2.5))
-        workers = [pid for pid in children_of(process.pid) if pid not in killed]
+    while len(killed) < MOST_ATTEMPTS - 1 and Path(f"/proc/{command.pid}").exists():
+        time.sleep(chance.uniform(0.1, 1.5))
+        workers = [pid for pid in children_of(command.pid) if pid not in killed]
         if workers:
             killed.add(victim := chance.choice(workers))
             os.kill(victim, signal.SIGKILL)
-    code, _, err = finish(process)
+    code, _, err = command.finish()
     assert (code, err) == (0, "")
     assert killed
     assert rows_of(tmp_path / "s.study") == undisturbed
     check_that_no_work_was_lost(tmp_path / "s.study")
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-    process = start(tmp_path)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        time.sleep(0.2)
-        if (tmp_path / "s.study").exists() and children_of(process.pid):
-            break
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)
-    code, out, err = finish(process)
-    if code:  # it may have been done before
-        assert (code, out) == (130, "")
-        assert err.strip() == f"stopped; s.study keeps what was finished. To go on: nonlin {' '.join(ARGUMENTS)}"
-    assert finish(start(tmp_path))[0] == 0
+@needs_proc
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, start: Start, undisturbed: dict[str, Any]) -> None:
+    command = start(tmp_path, "--workers", "1")
+    wait_for(lambda: children_of(command.pid))
+    command.kill(signal.SIGINT)
+    code, out, err = command.finish()
+    assert (code, out) == (130, "")
+    assert err.strip() == f"stopped; s.study keeps what was finished. To go on: nonlin {' '.join(ARGUMENTS)} --workers 1"
+    compare("iris", **KILLED, workers=0, study=tmp_path / "s.study")
     assert rows_of(tmp_path / "s.study") == undisturbed
 
 
-def test_the_engines_agree(tmp_path: Path) -> None:
-    here = compare("iris", **SMALL, workers=0, study=tmp_path / "a.study")
-    there = compare("iris", **SMALL, workers=2, study=tmp_path / "b.study")
+def test_the_engines_agree(tmp_path: Path, registry: Registry) -> None:
+    """Also about an activation of the user's, which has to reach the workers."""
+
+    @nl.activation
+    def wobble(x: Any, beta: float = 0.5) -> Any:
+        """ReLU with a wave."""
+        return nl.where(x > 0, x + beta * nl.sin(x), 0.1 * x)
+
+    field = {**SMALL, "activations": ["relu", wobble, "leaky_relu(negative_slope=0.3)"]}
+    here = compare("iris", **field, workers=0, study=tmp_path / "a.study")
+    there = compare("iris", **field, workers=2, study=tmp_path / "b.study")
     assert rows_of(tmp_path / "a.study") == rows_of(tmp_path / "b.study")
     assert table_of(here) == table_of(there)
+    assert {entry.name for entry in there.analysis.tables[0].entries} == {"relu", "wobble", "leaky_relu(negative_slope=0.3)"}
+    assert there.analysis.missing == 0
 
 
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
-    arguments = {**SMALL, "seeds": 3, "epochs": 40}
+    arguments = {**SMALL, "epochs": 20}
     expected = compare("iris", **arguments, workers=0, study=tmp_path / "a.study")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
@@ -178,6 +244,18 @@ def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> N
     assert killed
     assert rows_of(tmp_path / "a.study") == rows_of(tmp_path / "b.study")
     assert table_of(expected) == table_of(found)
+
+
+def test_an_address_without_a_cluster() -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(PlanError, match=r"there is no Ray cluster at 127.0.0.1:1: .*refused"):
+        compare("iris", **SMALL, engine="ray", address="127.0.0.1:1")
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(PlanError, match="the Ray engine needs ray, which is missing: pip install"):
+        compare("iris", **SMALL, engine="ray")
 
 
 def _descendants(pid: int) -> list[int]:
@@ -206,9 +284,10 @@ def test_a_stack_that_kills_its_workers_has_failed(monkeypatch: pytest.MonkeyPat
         return _Deadly() if activation.name == "tanh" else real(activation, gain)
 
     monkeypatch.setattr(module, "ingredients", deadly)
-    found = compare("iris", **SMALL, workers=1)
-    assert found.analysis.tables[0].excluded == {"tanh": "its worker died 3 times"}
-    assert "Runs that failed: tanh all (its worker died 3 times)." in found.verdict
+    monkeypatch.setattr(engine, "MOST_ATTEMPTS", 2)  # a worker takes seconds to start
+    found = compare("iris", **{**SMALL, "activations": ["relu", "tanh"], "learning_rates": [0.01]}, workers=1)
+    assert found.analysis.tables[0].excluded == {"tanh": "its worker died 2 times"}
+    assert "Runs that failed: tanh all (its worker died 2 times)." in found.verdict
 
 
 # --- the ledger ---------------------------------------------------------------------------------------------------------
@@ -234,6 +313,20 @@ def test_a_study_is_read_without_training(tmp_path: Path) -> None:
     before = path.read_bytes()
     assert table_of(read(path)) == table_of(found)
     assert path.read_bytes() == before
+
+
+def test_a_study_whose_writer_was_killed_in_the_middle_of_a_transaction_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    found = compare("iris", **SMALL, workers=0, study=path)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA cache_size = 1")  # so that half of it is on the disk before it ends
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany("INSERT INTO attempts VALUES (?, 'x', 0)", [(f"{i}" * 50,) for i in range(2000)])
+    (killed := tmp_path / "killed.study").write_bytes(path.read_bytes())
+    (tmp_path / "killed.study-journal").write_bytes((tmp_path / "s.study-journal").read_bytes())
+    db.execute("ROLLBACK")
+    db.close()
+    assert table_of(read(killed)) == table_of(found)
 
 
 def test_a_study_that_is_not_complete_is_judged_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -320,21 +413,13 @@ def test_a_locked_ledger_stops_cleanly(tmp_path: Path, monkeypatch: pytest.Monke
     assert compare("iris", **SMALL, workers=0, study=path).analysis.missing == 0
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no limits on the size of files")
-def test_a_full_disk_stops_cleanly(tmp_path: Path) -> None:
-    code = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (60_000, r.RLIM_INFINITY)); {RUN}"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *ARGUMENTS, "--workers", "1"], cwd=tmp_path, capture_output=True, timeout=200, check=False
-    )
-    assert done.returncode == 2
-    assert done.stderr.decode().count("\n") == 1
-    assert (
-        "s.study holds all runs that were finished before" in done.stderr.decode() or "cannot be used" in done.stderr.decode()
-    )
-    kept = len(rows_of(tmp_path / "s.study"))
-    assert 0 < kept < RUNS
-    code_, _, err = finish(start(tmp_path))
-    assert (code_, err) == (0, "")
+def test_a_full_disk_stops_cleanly(tmp_path: Path, start: Start) -> None:
+    code, _, err = start(tmp_path, "--workers", "0", largest=60_000).finish()
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "s.study holds all runs that were finished before" in err or "cannot be used" in err
+    assert 0 < len(rows_of(tmp_path / "s.study")) < RUNS
+    compare("iris", **KILLED, workers=0, study=tmp_path / "s.study")
     check_that_no_work_was_lost(tmp_path / "s.study")
 
 
@@ -348,18 +433,6 @@ def test_no_study_to_read(tmp_path: Path) -> None:
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------------
-
-
-def test_a_users_activation_reaches_the_workers(registry: Registry) -> None:
-    @nl.activation
-    def wobble(x: Any, beta: float = 0.5) -> Any:
-        """ReLU with a wave."""
-        return nl.where(x > 0, x + beta * nl.sin(x), 0.1 * x)
-
-    found = compare("iris", **{**SMALL, "activations": ["relu", wobble, "leaky_relu(negative_slope=0.3)"]}, workers=1)
-    names = {entry.name for entry in found.analysis.tables[0].entries}
-    assert names == {"relu", "wobble", "leaky_relu(negative_slope=0.3)"}
-    assert found.analysis.missing == 0
 
 
 def test_an_own_model_reaches_the_workers() -> None:
@@ -410,11 +483,8 @@ def test_a_budget_sizes_the_study_once(tmp_path: Path) -> None:
 
 def test_an_engine_runs_more_than_once() -> None:
     """A trial for the budget comes before the study; what its workers say when they end is not for the study."""
-    found = compare("iris", activations=["relu", "tanh"], budget=8, epochs=3, workers=2)
+    found = compare("iris", activations=["relu", "tanh"], budget=8, epochs=3, engine=Local(1))
     assert found.analysis.missing == 0
-    engine = Local(1)
-    for _ in range(2):
-        assert compare("iris", **SMALL, engine=engine).analysis.missing == 0
 
 
 def test_shrinking() -> None:

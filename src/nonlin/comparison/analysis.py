@@ -448,12 +448,12 @@ def verdict(table: Table) -> list[str]:
     what = f"On {table.dataset['name']}"
     if not table.entries:
         return [f"{what} every run failed: {next(iter(table.excluded.values()), 'no run finished')}."]
-    if len(table.entries) == 1:
-        only = table.leader
-        return [f"{what} {only.name} reaches {table.metric} {table.score(only.mean)}; there was nothing to compare it with."]
     tied = table.tied
     lines = []
-    if len(tied) == 1:
+    if len(table.entries) == 1:
+        reached = f"{table.metric} {table.score(table.leader.mean)}"
+        lines.append(f"{what} {table.leader.name} reaches {reached}; there was nothing to compare it with.")
+    elif len(tied) == 1:
         second = table.entries[1]
         found = table.compared[table.leader.name, second.name]
         low, high = (table.difference(value) for value in found.difference_interval)
@@ -485,7 +485,7 @@ def verdict(table: Table) -> list[str]:
     trouble += [f"{name} all ({error})" for name, error in table.excluded.items()]
     if trouble:
         lines.append(f"Runs that failed: {'; '.join(trouble)}.")
-    if not math.isfinite(table.detectable):
+    if len(table.entries) > 1 and not math.isfinite(table.detectable):
         lines.append(f"{table.pairs} paired runs are too few for any of {table.comparisons} differences to be significant.")
     elif edge := _at_the_edge(table):
         lines.append(edge)

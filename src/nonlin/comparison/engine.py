@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nonlin.comparison.data import Dataset
-from nonlin.comparison.plan import Plan, Stack
+from nonlin.comparison.plan import Plan, PlanError, Stack
 from nonlin.comparison.results import Ingredients, failed
 
 MOST_ATTEMPTS = 3  # a stack that has taken so many workers with it has failed
@@ -88,6 +89,16 @@ class InProcess:
             torch.set_num_threads(threads)
 
 
+_ENVIRONMENT = {
+    # Two threads each of two processes on two cores wait for one another most of the time.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # glibc keeps freed memory: it would give it back after each step, and the system zero it again for the next one.
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+}
+
+
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
@@ -156,7 +167,7 @@ class Local:
                 self._dismiss(worker)
 
     def _hire(self, setup: bytes) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = {**os.environ, **_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # modules that the user's model is from
         process = subprocess.Popen(
             [sys.executable, "-m", "nonlin.comparison.worker"],
@@ -220,11 +231,19 @@ class Ray:
         self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
     ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
         """Yield each stack with its results, in the order in which they are finished."""
-        import ray
+        try:
+            import ray
+        except ImportError:
+            raise PlanError('the Ray engine needs ray, which is missing: pip install "nonlin[ray]"') from None
 
         ours = not ray.is_initialized()
         if ours and self.address:
-            ray.init(address=self.address, log_to_driver=False)
+            _check_that_somebody_answers(self.address)
+            try:
+                ray.init(address=self.address, log_to_driver=False)
+            except ConnectionError as error:
+                sentence = str(error).partition(". ")[0].partition("\n")[0]
+                raise PlanError(f"there is no Ray cluster at {self.address}: {sentence}") from None
         elif ours:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody was asked
             ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
@@ -253,6 +272,17 @@ class Ray:
         finally:
             if ours:
                 ray.shutdown()
+
+
+def _check_that_somebody_answers(address: str) -> None:
+    """Say so within seconds if a host and port lead nowhere; Ray tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "//" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise PlanError(f"there is no Ray cluster at {address}: {error}") from None
 
 
 _setups: dict[int, Any] = {}

@@ -48,9 +48,12 @@ class Ledger:
         try:
             if writable:
                 self._take()
-            mode = "rwc" if writable else "ro"
+            # Not "ro": after a process was killed while it wrote, SQLite must undo what is half done before anybody can read.
+            mode = "rwc" if writable else "rw"
             uri = f"{self.path.absolute().as_uri()}?mode={mode}"
             self._db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+            if not writable:
+                self._db.execute("PRAGMA query_only = 1")
             self._open(writable)
         except sqlite3.Error as error:
             self._release()

@@ -15,7 +15,7 @@ from nonlin.activation import Activation
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus")
 DEFAULT_LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-PROTOCOL = 1  # counted up whenever the same cell would train differently: old ledgers are refused then
+PROTOCOL = 2  # counted up whenever the same cell would train differently: old ledgers are refused then
 
 
 class PlanError(ValueError):

@@ -27,12 +27,13 @@ _STYLE = """
 --accent:#6cb2ff;--good:#6cb2ff;--mark:#ffab5e}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
-main{max-width:760px;margin:0 auto;padding:28px 18px 60px}
+main{max-width:1040px;margin:0 auto;padding:28px 18px 60px}
 h1{font-size:1.05rem;margin:0 0 14px;color:var(--soft);font-weight:500}
 h2{font-size:1.2rem;margin:44px 0 6px}h3{font-size:1rem;margin:22px 0 2px}
-p{margin:8px 0}.verdict p{font-size:1.12rem}.verdict p:first-child{font-size:1.45rem;line-height:1.35;font-weight:600}
+p{margin:8px 0;max-width:760px}.verdict p{font-size:1.12rem}
+.verdict p:first-child{font-size:1.45rem;line-height:1.35;font-weight:600}
 .soft,figcaption{color:var(--soft);font-size:.9rem}
-figure{margin:10px 0 14px}svg{display:block;width:100%;max-width:680px;height:auto}
+figure{margin:10px 0 14px;overflow-x:auto}svg{display:block;width:100%;max-width:680px;height:auto}
 svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick{fill:var(--soft);font-size:12px}
 svg .lead{font-weight:600;fill:var(--good)}svg .number{font-size:12px}
 svg path{fill:none}.grid{stroke:var(--faint)}.axis,.stem{stroke:var(--soft)}.zero{stroke:var(--soft);stroke-dasharray:3 3}
@@ -46,7 +47,7 @@ svg path{fill:none}.grid{stroke:var(--faint)}.axis,.stem{stroke:var(--soft)}.zer
 .c7{stroke:#6b9a1e}.c8{stroke:#ef6c1a}.c9{stroke:#7a8699}
 .scroll{overflow-x:auto;margin:10px 0}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 th,td{padding:5px 10px 5px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
-th{color:var(--soft);font-weight:500;vertical-align:bottom}
+th{color:var(--soft);font-weight:500;vertical-align:bottom;white-space:normal}
 td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:var(--page)}
 tr.on td:first-child{color:var(--good);font-weight:600}
 details{margin:6px 0}summary{cursor:pointer;color:var(--soft);font-size:.9rem}
@@ -54,7 +55,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;background:va
 dt{color:var(--soft)}dd{margin:0}
 pre{background:var(--card);padding:12px 14px;border-radius:8px;overflow-x:auto;font-size:.9rem}
 .note{color:var(--soft)}
-@media (max-width:520px){dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
+@media (max-width:520px){svg{min-width:540px}
+dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
 """
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+import scipy  # its parts are loaded when they are used: workers, which need none, would wait two seconds for them
 
 Array: TypeAlias = npt.NDArray[np.float64]
 
@@ -78,6 +78,16 @@ def resample(shape: tuple[int, int], resamples: int = RESAMPLES, seed: int = 0) 
     return (rows * seeds + random.integers(0, seeds, (resamples, splits, seeds))).reshape(resamples, -1)
 
 
+def _counts(drawn: npt.NDArray[np.int64]) -> Array:
+    """Return how often each score stands in each resample: means of resamples are products with it, the fastest by far.
+
+    Sums of such numbers, times scores of 0, 1/2 and 1, are exact, so that a chance of 0.5 is not above 0.5.
+    """
+    resamples, pairs = drawn.shape
+    places = drawn + pairs * np.arange(resamples)[:, None]
+    return np.bincount(places.ravel(), minlength=resamples * pairs).reshape(resamples, pairs).astype(np.float64)
+
+
 def interval(values: Array, level: float = LEVEL) -> tuple[float, float]:
     """Return the percentile interval of a bootstrap distribution."""
     low, high = np.quantile(values, [level / 2, 1 - level / 2])
@@ -111,7 +121,7 @@ def wilcoxon(differences: npt.ArrayLike, alternative: str = "two-sided") -> floa
         return 1.0
     ties = len(np.unique(np.abs(values))) < len(values)
     method = "exact" if not ties and len(values) <= 50 else "approx"
-    return float(stats.wilcoxon(values, alternative=alternative, method=method).pvalue)
+    return float(scipy.stats.wilcoxon(values, alternative=alternative, method=method).pvalue)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -147,7 +157,7 @@ def compare_all(scores: Mapping[str, Array]) -> dict[tuple[str, str], Comparison
     names = list(scores)
     if not names:
         return {}
-    drawn = resample(next(iter(scores.values())).shape)
+    drawn = _counts(resample(next(iter(scores.values())).shape))
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     differences = {pair: scores[pair[0]].ravel() - scores[pair[1]].ravel() for pair in pairs}
     p = [wilcoxon(differences[pair]) for pair in pairs]
@@ -155,8 +165,8 @@ def compare_all(scores: Mapping[str, Array]) -> dict[tuple[str, str], Comparison
     for pair, raw, adjusted in zip(pairs, p, holm(p), strict=True):
         difference = differences[pair]
         wins = (np.sign(difference) + 1) / 2
-        low, high = interval(difference[drawn].mean(axis=1))
-        chance_low, chance_high = interval(wins[drawn].mean(axis=1))
+        low, high = interval(drawn @ difference / len(difference))
+        chance_low, chance_high = interval(drawn @ wins / len(difference))
         mean, chance = float(difference.mean()), float(wins.mean())
         found[pair] = Comparison(mean, (low, high), chance, (chance_low, chance_high), raw, adjusted)
         found[pair[::-1]] = Comparison(-mean, (-high, -low), 1 - chance, (1 - chance_high, 1 - chance_low), raw, adjusted)
@@ -230,7 +240,7 @@ def spread(differences: npt.ArrayLike) -> Spread:
     if splits < 2:
         return Spread(math.sqrt(within), 0.0, 1.0)
     between = seeds * float(values.mean(axis=1).var(ddof=1))
-    p = float(stats.f.sf(between / within, splits - 1, splits * (seeds - 1))) if within > 0 else float(between == 0)
+    p = float(scipy.stats.f.sf(between / within, splits - 1, splits * (seeds - 1))) if within > 0 else float(between == 0)
     return Spread(math.sqrt(within), math.sqrt(max(0.0, (between - within) / seeds)), p)
 
 
@@ -261,11 +271,9 @@ def _power(difference: float, noise: Array, drawn: npt.NDArray[np.int64], compar
     pairs = values.shape[1]
     if 2.0 ** (1 - pairs) * comparisons > LEVEL:  # not even a difference in every single pair would be significant
         return 0.0
-    p = stats.wilcoxon(values, axis=1, method="exact" if pairs <= 50 else "approx").pvalue
+    p = scipy.stats.wilcoxon(values, axis=1, method="exact" if pairs <= 50 else "approx").pvalue
     hopeful = values[(p * comparisons < LEVEL) & (values.mean(axis=1) > 0)]
-    weights = np.zeros((len(drawn), pairs))
-    np.add.at(weights, (np.arange(len(drawn))[:, None], drawn), 1 / pairs)
-    chances = (hopeful > 0) @ weights.T
+    chances = (hopeful > 0) @ _counts(drawn).T / pairs
     return float(np.sum(np.quantile(chances, LEVEL / 2, axis=1) > 0.5) / len(noise)) if len(hopeful) else 0.0
 
 
@@ -358,10 +366,10 @@ def ranks(table: npt.ArrayLike, names: Sequence[str]) -> Ranks:
     """
     scores = np.asarray(table, np.float64)
     blocks, k = scores.shape
-    rank = stats.rankdata(-scores, axis=1)
+    rank = scipy.stats.rankdata(-scores, axis=1)
     p = 1.0
     if k > 2 and blocks > 1 and np.ptp(rank):
-        p = float(stats.friedmanchisquare(*scores.T).pvalue)
+        p = float(scipy.stats.friedmanchisquare(*scores.T).pvalue)
     elif k == 2:
         p = wilcoxon(scores[:, 0] - scores[:, 1])
     critical = nemenyi(k, blocks)
@@ -378,7 +386,7 @@ def nemenyi(treatments: int, blocks: int, level: float = LEVEL) -> float:
     """
     if treatments < 2:
         return 0.0
-    q = float(stats.studentized_range.ppf(1 - level, treatments, np.inf)) / math.sqrt(2)
+    q = float(scipy.stats.studentized_range.ppf(1 - level, treatments, np.inf)) / math.sqrt(2)
     return q * math.sqrt(treatments * (treatments + 1) / (6 * blocks))
 
 
@@ -399,10 +407,8 @@ def expected_best(validation: npt.ArrayLike, test: npt.ArrayLike) -> Array:
     sorted_test = np.asarray(test, np.float64)[order]
     count = len(order)
     position = np.arange(count)
-    expected = [
-        float(np.sum(sorted_test * special.comb(position, n - 1) / special.comb(count, n))) for n in range(1, count + 1)
-    ]
-    return np.array(expected)
+    chosen = [scipy.special.comb(position, n - 1) / scipy.special.comb(count, n) for n in range(1, count + 1)]
+    return np.array([float(np.sum(sorted_test * weights)) for weights in chosen])
 
 
 def as_table(values: Mapping[Any, float], splits: Sequence[int], seeds: Sequence[int]) -> Array:

@@ -211,6 +211,7 @@ def compare(
     >>> len(found.table())
     2
     """
+    begun = time.perf_counter()  # the budget is for all of it
     sets = _datasets(data, target, task)
     known = gather(
         DEFAULT_ACTIVATIONS if activations is None else [activations] if isinstance(activations, str) else activations
@@ -244,7 +245,8 @@ def compare(
         ledger = stack.enter_context(Ledger(Path(folder, "study.sqlite") if study is None else study))
         _check(ledger, sets, known)
         if budget is not None:
-            plan = _sized(plan, budget, ledger, sets, known, model, runner, {n for n, v in given.items() if v is not None})
+            fixed = {name for name, value in given.items() if value is not None}
+            plan = _sized(plan, budget, begun, ledger, sets, known, model, runner, fixed)
         ledger.note("plan", plan.as_dict())
         ledger.note("region", region)
         ledger.note(
@@ -487,6 +489,7 @@ def _run(
 def _sized(
     plan: Plan,
     budget: float,
+    begun: float,
     ledger: Ledger,
     sets: Mapping[str, Dataset],
     known: Field,
@@ -505,18 +508,29 @@ def _sized(
     stacks = [next(stack for stack in trial.stacks() if stack.dataset == name) for name in sets]
     portable = known.portable()
     job = Job(trial, dict(sets), model, lambda stack: ingredients(portable[stack.activation], stack.gain))
-    begun = time.perf_counter()
+    tried = time.perf_counter()
     seconds = 0.0
     for _, results in runner.run(job, stacks, lambda stack, worker: None):
         per_run = sum(result["seconds"] for result in results) / len(results) / epochs * plan.epochs
         seconds += per_run * plan.runs / len(sets)
         if results[0]["status"] == "failed":
             raise StudyError(f"the trial run failed: {results[0]['error']}")
-    left = max(1.0, budget - (time.perf_counter() - begun) * 2 - 2)  # workers start once more, and the report takes a moment
-    overhead = 1.35  # validation, health, smooth activations, waiting for the last stack
     lanes = max(1, getattr(runner, "workers", 1))
+    slow = 1.0
     if isinstance(runner, Local) and hasattr(os, "getloadavg"):  # other programs take their share of the cores
-        overhead *= max(1.0, (os.getloadavg()[0] + lanes) / cores())
-    sized = shrink(plan, left * lanes / (seconds * overhead), fixed)
+        slow = max(1.0, (os.getloadavg()[0] + lanes) / cores())
+    now = time.perf_counter()
+    # Workers start once more; facts and kernels of each activation are computed; the report takes a moment.
+    left = budget - (now - begun) - (now - tried) - (3 + 0.2 * len(plan.activations)) * slow
+    seconds *= 1.35 * slow / lanes  # validation, health, smooth activations, waiting for the last stack
+
+    def takes(one: Plan) -> float:
+        """Estimate its time: a step of a stack takes as long as the work on six networks, and the work."""
+        members, measured = (each.seeds * each.splits for each in (one, plan))
+        return seconds * one.runs / plan.runs * (1 + 6 / members) / (1 + 6 / measured)
+
+    factor = max(left, 1.0) / seconds
+    while takes(sized := shrink(plan, factor, fixed)) > left and factor > 1e-6:
+        factor *= 0.9
     ledger.note("sized", {"asked": asked_text, "plan": sized.as_dict()})
     return sized
