@@ -706,3 +706,31 @@ def test_threads_may_define_activations(registry: Registry) -> None:
 
     at_once(work)
     assert [registry[f"threaded{k}"](2.0) / registry["threaded0"](2.0) for k in range(8)] == pytest.approx(range(1, 9))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@over_entries
+def test_value_and_derivative_at_once(name: str, dtype: type) -> None:
+    entry, given = nl.get(name), parameters(name)
+    x = np.array([-np.inf, -300, -41.5, -3.2, -0.7, -1e-8, 0, 0.3, 0.9, 2.6, 17.7, 250, np.inf, np.nan], dtype)
+    arrays = [x] if len(entry.operands) == 1 else [x, np.full_like(x, 1.5)]
+    with np.errstate(all="ignore"):
+        y, slope = entry.value_and_derivative(*arrays, **given)
+        expected = entry(*arrays, **given), entry.derivative(*arrays, **given)
+    step = np.finfo(dtype).eps
+    assert y.dtype == slope.dtype == dtype
+    np.testing.assert_allclose(y, expected[0], rtol=3 * step, atol=2 * step)
+    np.testing.assert_allclose(slope, expected[1], rtol=3 * step, atol=2 * step)
+
+
+def test_value_and_derivative_take_what_the_value_takes() -> None:
+    assert nl.relu.value_and_derivative(3) == (3, 1)
+    y, slope = nl.reglu.value_and_derivative([1.0, -2.0, 3.0, 4.0], wrt="value")
+    assert (y.tolist(), slope.tolist()) == ([3.0, 0.0], [1.0, 0.0])
+    x = Symbol("x")
+    assert nl.tanh.value_and_derivative(x) == (nl.tanh(x), nl.tanh.derivative(x))
+    out = np.empty(2), np.empty(2)
+    assert nl.elu.value_and_derivative([1.0, -1.0], alpha=2.0, out=out)[1] is out[1]
+    assert out[1].tolist() == [1.0, 2 * np.exp(-1.0)]
+    with pytest.raises(ValueError, match="wrt must be one of x, alpha"):
+        nl.elu.value_and_derivative(1.0, wrt="beta")
