@@ -32,7 +32,7 @@ RUNS = 3 * 2 * 2 * 2
 
 # A process that has loaded everything, and is forked for each command: loading takes longer than these studies.
 FORKING = """
-import json, os, resource, sys
+import json, os, resource, signal, sys
 import nonlin.cli, nonlin.comparison.terminal, nonlin.comparison.training
 from nonlin.comparison import compare
 compare("iris", activations=["relu", "tanh", "gelu"], seeds=1, splits=1, epochs=1, workers=0).html()
@@ -44,6 +44,7 @@ for line in sys.stdin:
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background ignore it
         sys.argv = ["nonlin", *arguments]
         nonlin.cli.main()
     print(pid, flush=True)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from nonlin.activation import Activation
 from nonlin.comparison.analysis import Analysis, analyse
 from nonlin.comparison.data import Dataset, constant_score, load, split
-from nonlin.comparison.engine import Engine, InProcess, Job, Local, Ray, cores
+from nonlin.comparison.engine import Engine, InProcess, Job, Local, Ray
 from nonlin.comparison.ledger import Ledger, LedgerError
 from nonlin.comparison.plan import (
     DEFAULT_ACTIVATIONS,
@@ -505,24 +506,22 @@ def _sized(
         return Plan.from_dict(before["plan"])
     epochs = max(1, min(3, plan.epochs))
     trial = replace(plan, epochs=epochs, activations=plan.activations[:1])
-    stacks = [next(stack for stack in trial.stacks() if stack.dataset == name) for name in sets]
+    # All workers at once: they take turns on busy cores, and each other's share of the memory.
+    lanes = max(1, getattr(runner, "workers", 1))
+    stacks = [stack for name in sets for stack in islice((s for s in trial.stacks() if s.dataset == name), lanes)]
     portable = known.portable()
     job = Job(trial, dict(sets), model, lambda stack: ingredients(portable[stack.activation], stack.gain))
     tried = time.perf_counter()
-    seconds = 0.0
-    for _, results in runner.run(job, stacks, lambda stack, worker: None):
-        per_run = sum(result["seconds"] for result in results) / len(results) / epochs * plan.epochs
-        seconds += per_run * plan.runs / len(sets)
+    spent: dict[str, list[float]] = {name: [] for name in sets}
+    for stack, results in runner.run(job, stacks, lambda stack, worker: None):
+        spent[stack.dataset] += [result["seconds"] for result in results]
         if results[0]["status"] == "failed":
             raise StudyError(f"the trial run failed: {results[0]['error']}")
-    lanes = max(1, getattr(runner, "workers", 1))
-    slow = 1.0
-    if isinstance(runner, Local) and hasattr(os, "getloadavg"):  # other programs take their share of the cores
-        slow = max(1.0, (os.getloadavg()[0] + lanes) / cores())
+    seconds = sum(statistics.fmean(each) for each in spent.values()) / epochs * plan.epochs * plan.runs / len(sets)
     now = time.perf_counter()
     # Workers start once more; facts and kernels of each activation are computed; the report takes a moment.
-    left = budget - (now - begun) - (now - tried) - (3 + 0.2 * len(plan.activations)) * slow
-    seconds *= 1.35 * slow / lanes  # validation, health, smooth activations, waiting for the last stack
+    left = budget - (now - begun) - (now - tried) - 3 - 0.2 * len(plan.activations)
+    seconds *= 1.2 / lanes  # validation, health, smooth activations, waiting for the last stack
 
     def takes(one: Plan) -> float:
         """Estimate its time: a step of a stack takes as long as the work on six networks, and the work."""
