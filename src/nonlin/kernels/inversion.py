@@ -77,25 +77,25 @@ class SlopeTable:
     """Left of the turn and right of it; one if there is no turn. In increasing order of outputs."""
 
     def __post_init__(self) -> None:
-        self._cells: list[Array] = []
-        self._count = 0
+        cells: list[Array] = []
         ends = [-np.inf, *self.breaks, np.inf]
         if len(ends) == 2 and np.isinf(self.value(np.array(ends))).all():
             ends[1:1] = [0.0]  # something to measure distances from: where the slope of an odd function may vanish
         if self.turn is None:
-            self.branches = [self._branch(ends)]
+            self.branches = [self._branch(ends, cells)]
         else:
             self.branches = [
-                self._branch([x for x in ends if x <= self.turn]),
-                self._branch([x for x in ends if x >= self.turn]),
+                self._branch([x for x in ends if x <= self.turn], cells),
+                self._branch([x for x in ends if x >= self.turn], cells),
             ]
-        self.coefficients = np.concatenate(self._cells, axis=1).astype(np.float32)
+        self.coefficients = np.concatenate(cells, axis=1).astype(np.float32)
         if not np.isfinite(self.coefficients).all():
             raise ValueError("the slope has no bounds")
 
     # --- making the table ---------------------------------------------------------------------------------------------
 
-    def _branch(self, ends: Sequence[float]) -> list[Half]:
+    def _branch(self, ends: Sequence[float], cells: list[Array]) -> list[Half]:
+        """Tabulate a stretch on which the function rises or falls throughout; its cells come after those that are there."""
         with np.errstate(all="ignore"):
             y = self.value(np.array(ends))
             inside = [(np.clip(a, -_FAR, _FAR) + np.clip(b, -_FAR, _FAR)) / 2 for a, b in pairwise(ends)]
@@ -109,12 +109,14 @@ class SlopeTable:
         halves: list[Half] = []
         for k, piece in enumerate(pairwise(ends)):
             if not flat[k]:
-                halves += self._piece(piece, (float(y[k]), float(y[k + 1])), at_anchor[k : k + 2])
+                halves += self._piece(piece, (float(y[k]), float(y[k + 1])), at_anchor[k : k + 2], cells)
         if not halves:
             raise ValueError("the function is constant")
         return sorted(halves, key=lambda half: half.up_to)
 
-    def _piece(self, x: tuple[float, float], y: tuple[float, float], at_ends: Sequence[float]) -> Iterator[Half]:
+    def _piece(
+        self, x: tuple[float, float], y: tuple[float, float], at_ends: Sequence[float], cells: list[Array]
+    ) -> Iterator[Half]:
         """Tabulate the function between two ends."""
         finite = np.isfinite(y)
         if not finite.any():
@@ -127,19 +129,22 @@ class SlopeTable:
             extent = abs(middle - anchor) if finite.all() else 2.0**_FARTHEST
             # The first power of two beyond all distances.
             last = min(max(int(np.frexp(extent)[1]), _NEAREST + 1), _FARTHEST)
-            offset = self._count - _NEAREST * CELLS
-            self._tabulate(x, y, anchor, 1 if rises else -1, last)
+            offset = sum(part.shape[1] for part in cells) - _NEAREST * CELLS
+            cells.append(self._tabulate(x, y, anchor, 1 if rises else -1, last))
             yield Half(anchor, (middle if finite.all() else np.inf) if rises else anchor, offset, slope)
 
-    def _tabulate(self, x: tuple[float, float], y: tuple[float, float], anchor: float, sign: int, last: int) -> None:
+    def _tabulate(self, x: tuple[float, float], y: tuple[float, float], anchor: float, sign: int, last: int) -> Array:
+        """Return the parabolas for outputs at distances below ``2**last`` from one end."""
         positions = np.arange((last - _NEAREST) * 2 * CELLS + 1)  # the ends of cells, and their middles
         powers, places = np.divmod(positions, 2 * CELLS)
         distance = np.ldexp(1 + places / (2 * CELLS), powers + _NEAREST)
-        slopes = self.slope(self._inverse(np.clip(anchor + sign * distance, min(y), max(y)), x, rising=y[0] < y[1]))
+        rising = y[0] < y[1]
+        slopes = self.slope(self._inverse(np.clip(anchor + sign * distance, min(y), max(y)), x, rising=rising))
+        if ((slopes < -1e-9) if rising else (slopes > 1e-9)).any():
+            raise ValueError("the function does not rise or fall throughout")
         first, middle, second = slopes[:-1:2], slopes[1::2], slopes[2::2]
         bend = 2 * (first - 2 * middle + second)
-        self._cells.append(np.stack([first, second - first - bend, bend]))
-        self._count += len(first)
+        return np.stack([first, second - first - bend, bend])
 
     def _inverse(self, y: Array, between: tuple[float, float], *, rising: bool) -> Array:
         """Return where the function has some values, by bisection."""
