@@ -64,7 +64,7 @@ def test_what_is_no_number_stays_so() -> None:
 
 def test_functions_that_cannot_be_inverted() -> None:
     with pytest.raises(ValueError, match="does not rise or fall throughout"):
-        SlopeTable(lambda x: x + 4 * np.exp(-np.abs(x - 3)), lambda x: 1 - 4 * np.sign(x - 3) * np.exp(-np.abs(x - 3)), [0.0])
+        SlopeTable(np.abs, np.sign, [0.0])
     with pytest.raises(ValueError, match="constant"):
         SlopeTable(np.zeros_like, np.zeros_like, [])
     with pytest.raises(ValueError, match="no bounds"):
