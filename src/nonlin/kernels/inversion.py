@@ -106,7 +106,7 @@ class SlopeTable:
         at_anchor = [
             0.0 if any(flat[max(k - 1, 0) : k + 1]) or ends[k] == self.turn else float(slope) for k, slope in enumerate(slopes)
         ]
-        if np.isnan(y).any() or not (np.all(np.diff(y) >= 0) or np.all(np.diff(y) <= 0)):
+        if not ((y[:-1] <= y[1:]).all() or (y[:-1] >= y[1:]).all()):
             raise ValueError("the function does not rise or fall throughout")
         halves: list[Half] = []
         for k, piece in enumerate(pairwise(ends)):
