@@ -142,8 +142,9 @@ class SlopeTable:
         distance = np.ldexp(1 + places / (2 * CELLS), powers + _NEAREST)
         slopes = self.slope(self._inverse(np.clip(anchor + sign * distance, min(y), max(y)), x, rising=y[0] < y[1]))
         first, middle, second = slopes[:-1:2], slopes[1::2], slopes[2::2]
-        bend = 2 * (first - 2 * middle + second)
-        return np.stack([first, second - first - bend, bend])
+        with np.errstate(invalid="ignore"):  # slopes without bounds are found out in the end
+            bend = 2 * (first - 2 * middle + second)
+            return np.stack([first, second - first - bend, bend])
 
     def _inverse(self, y: Array, between: tuple[float, float], *, rising: bool) -> Array:
         """Return where the function has some values, by bisection."""
