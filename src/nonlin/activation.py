@@ -301,10 +301,10 @@ class Activation:
         if isinstance(arguments[0], Expression) or any(isinstance(value, Expression) for value in arguments[1:]):
             if keywords:
                 raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
-            return _one_or_all(self._compose(wrt, order, arguments) for order in orders)
+            return _one_or_all([self._compose(wrt, order, arguments) for order in orders])
         framework = room(arguments)
         if framework is not None:
-            return _one_or_all(framework.evaluate(self, wrt, order, arguments, keywords) for order in orders)
+            return _one_or_all([framework.evaluate(self, wrt, order, arguments, keywords) for order in orders])
         precision = get_precision()
         found = self._ufuncs.get((wrt, orders, precision))
         ufunc = self._ufunc(wrt, orders) if found is None else found
@@ -577,9 +577,8 @@ def _signature(of: Activation) -> inspect.Signature:
     return inspect.Signature(own)
 
 
-def _one_or_all(results: Iterable[Any]) -> Any:
-    found = tuple(results)
-    return found if len(found) > 1 else found[0]
+def _one_or_all(results: list[Any]) -> Any:
+    return results[0] if len(results) == 1 else tuple(results)
 
 
 def _documentation(of: Activation, doc: str) -> str:
