@@ -388,6 +388,14 @@ _CENTRE = Fraction(7, 8)
 _NEAR_CENTRE = 2
 
 
+def _first_and_rest(name: str, lanes: Lanes, x: Expression) -> tuple[Number, Number]:
+    """Return a polynomial's value at 0 as a number of the lanes, and what is missing of the polynomial."""
+    exact, *others = COEFFICIENTS[name][lanes.goal]
+    first = Constant(lanes.round(Fraction(exact)))
+    low = Constant(lanes.round(Fraction(exact) - first.value))
+    return Number(lanes, first), Number(lanes, fma(x, polynomial(x, tuple(others)), low))
+
+
 class _ModerateNormal:
     """What the distribution's functions share: ``exp(-x^2/2)``, and the place in the tail."""
 
@@ -401,10 +409,7 @@ class _ModerateNormal:
 
     def centre(self) -> tuple[Number, Number]:
         """P(Z < x) - 1/2, over x, as its value at 0 and the rest."""
-        exact, *others = COEFFICIENTS["normal_centre"][self.lanes.goal]
-        first = Number(self.lanes, Constant(self.lanes.round(Fraction(exact))))
-        low = Constant(self.lanes.round(Fraction(exact) - first.high.value))
-        return first, Number(self.lanes, fma(self.square.high, polynomial(self.square.high, tuple(others)), low))
+        return _first_and_rest("normal_centre", self.lanes, self.square.high)
 
     def fit(self, name: str) -> Number:
         """A polynomial of t with what its last sum rounds away, for which the constant term must be the larger one."""
@@ -427,6 +432,12 @@ def normal_cdf(x: Number) -> Number:
 
 
 def erf(x: Number) -> Number:
+    if x.lanes.moderate:
+        # 2*normal_cdf(x*sqrt(2)) - 1
+        at = _ModerateNormal(x * CONSTANTS["sqrt(2)"])
+        first, rest = _first_and_rest("erf", x.lanes, (x * x).high)
+        tail = at.density.times(at.inverse * at.fit("mills"))
+        return where(abs(x) <= 1, x * first + x * rest, with_sign(1 - 2 * tail, x))
     square = x.applied() * x.applied()
     small = x * _leading_fit("erf", x.lanes, smaller(square.high, Constant(1)))
     large = 1 - 2 * _normal_tail(abs(x) * CONSTANTS["sqrt(2)"])
