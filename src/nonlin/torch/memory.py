@@ -34,7 +34,6 @@ from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
 from nonlin.formula.primitives import greater, where
-from nonlin.kernels import big, memory as big_memory
 from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.kernels.lowering import constant_value
 from nonlin.kernels.passes import Pass, make_pass
@@ -137,17 +136,14 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
+def _like(tensor: Tensor) -> Tensor:
+    # Not from nonlin.memory: what that holds for later is memory that a step has not got.
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+
+
 def has_memory(tensor: Tensor) -> bool:
     """Whether our passes can go over the elements: not so for one that stands for many in torch's older vmap."""
     return tensor.is_cpu and tensor.dtype in _NAMES and not torch._C._functorch.is_legacy_batchedtensor(tensor)
-
-
-def _new(like: Tensor) -> Tensor:
-    """Return a tensor of the same shape, strides and dtype, in memory that has been used before if it is big."""
-    if like.numel() >= big.MINIMUM and like.dtype not in _HALVES:
-        flat = torch.from_numpy(big_memory.empty((like.numel(),), np.dtype(_NAMES[like.dtype])))
-        return flat.as_strided(like.shape, like.stride())
-    return torch.empty_strided(like.shape, like.stride(), dtype=like.dtype)
 
 
 # --- what will do for an activation ---------------------------------------------------------------------------------------
@@ -173,7 +169,7 @@ class Plan:
         x = operands[0]
         if self.kind in ("bits", "output and bit", "slope code") and has_memory(x):
             x = x if is_dense(x) else x.contiguous()
-            y = _new(x)
+            y = _like(x)
             kept = torch.empty(x.numel() if self.kind == "slope code" else -(-x.numel() // 8), dtype=torch.uint8)
             run = _forward_pass(self, _NAMES[x.dtype], exact=get_precision() == "exact")
             run([tensor.data_ptr() for tensor in (x, y, kept)], x.numel())
@@ -203,7 +199,7 @@ class Plan:
             return dy * self.slopes[0]
         if has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
             dy = layout.copied(dy)
-            dx = _new(dy)
+            dx = _like(dy)
             if self.table is not None:
                 kept = (*kept, torch.from_numpy(self.table.coefficients))
             _backward_pass(self, _NAMES[dy.dtype])([tensor.data_ptr() for tensor in (dy, *kept, dx)], dy.numel())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -327,7 +328,7 @@ class _GatedDown(torch.autograd.Function):
         ctx.entry, ctx.numbers = entry, numbers
         ctx.save_for_backward(gate, value, weight)
         with torch.autocast(gate.device.type, enabled=False):
-            return F.linear(elementwise.operation(entry).compute((gate, value, *numbers)), weight, bias)
+            return _gated_down(elementwise.operation(entry), gate, value, weight, bias, numbers)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
@@ -348,6 +349,23 @@ class _GatedDown(torch.autograd.Function):
         return None, None, d_gate, d_value, d_weight, _bias(dy, wanted[5])
 
 
+def _gated_down(
+    operation: elementwise.Operation, gate: Tensor, value: Tensor, weight: Tensor, bias: Tensor | None, numbers: Any
+) -> Tensor:
+    """Return the projection of the product, of which only a few rows exist at a time."""
+    shape = (*gate.shape[:-1], weight.shape[0])
+    gate, value = (t.reshape(-1, t.shape[-1]) for t in (gate, value))
+    y = gate.new_empty(len(gate), weight.shape[0])
+    for part in _parts(len(gate)):
+        y[part] = F.linear(operation.compute((gate[part], value[part], *numbers)), weight, bias)
+    return y.reshape(shape)
+
+
+def _parts(count: int) -> Iterator[slice]:
+    rows = max(_ROWS, -(-count // 8))
+    return (slice(start, start + rows) for start in range(0, count, rows))
+
+
 def _bias(dy: Tensor, wanted: bool) -> Tensor | None:
     return dy.reshape(-1, dy.shape[-1]).sum(0) if wanted else None
 
@@ -361,9 +379,7 @@ def _gated_down_gradients(
     d_gate, d_value = torch.empty_like(gate), torch.empty_like(value)
     d_weight = torch.zeros_like(weight)
     by_gate, by_value = operation.pull(0), operation.pull(1)
-    rows = max(_ROWS, len(gate) // 8)
-    for start in range(0, len(gate), rows):
-        part = slice(start, start + rows)
+    for part in _parts(len(gate)):
         operands = (gate[part], value[part], *numbers)
         d_weight.addmm_(dy[part].mT, operation.compute(operands))
         hidden = dy[part] @ weight
