@@ -260,7 +260,7 @@ def plan(entry: Activation, numbers: tuple[float, ...], dtype: torch.dtype, memo
 def _make_plan(entry: Activation, numbers: Mapping[str, float], width: str, memory: Memory) -> Plan:
     if len(entry.operands) > 1:
         return INPUT
-    formula = canonical(substitute(entry.formula, numbers)) if numbers else entry.formula
+    formula = canonical(substitute(entry.formula, numbers))
     slope = differentiate(formula)
     levels = _levels(slope)
     if levels is not None and len(levels) == 1:
