@@ -103,7 +103,7 @@ def test_a_value_a_bit_and_a_code_at_once(name: str, dtype: str, count: int) -> 
     values = np.random.default_rng(0).normal(0, 60, count).astype(dtype)  # beyond what guards let through
     values[:4] = [np.nan, np.inf, -np.inf, 0]
     code = (entry.derivative_formula() - low) * (255 / (high - low)) + 0.5
-    made = make_pass((("x", dtype),), ((canonical(entry.formula), dtype), (x > -1, "bits"), (canonical(code), "uint8")))
+    made = make_pass((("x", dtype),), ((canonical(entry.formula), dtype), (x > -1, "bits"), (code, "uint8")))
     y, bits, codes = np.empty_like(values), np.empty(-(-count // 8), np.uint8), np.empty(count, np.uint8)
     made([array.ctypes.data for array in (values, y, bits, codes)], count)
     # Not to the last bit: the guard of all three results together may leave other elements to the careful way.

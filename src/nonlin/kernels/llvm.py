@@ -352,11 +352,7 @@ def store(code: Code, value: str, pointer: str, storage: Storage, element: str, 
         code.do(f"store i{width} {code.emit(f'bitcast {raw} {value} to i{width}')}, ptr {pointer}, align 1")
         return
     if storage.is_integer and not element.startswith("i"):
-        lanes = f"<{width} x {element}>"
-        bits = 32 if element == "float" else 64
-        name = f"@llvm.fpto{'s' if storage.signed else 'u'}i.sat.v{width}i{8 * storage.size}.v{width}f{bits}"
-        code.declarations.add(f"declare {raw} {name}({lanes})")
-        value = code.emit(f"call {raw} {name}({lanes} {value})")
+        value = _whole(code, value, storage, element, width)
     elif element == "double" and storage.llvm != "double":
         value = code.emit(f"fptrunc <{width} x double> {value} to <{width} x float>")
     if storage.name == "float16":
@@ -365,6 +361,20 @@ def store(code: Code, value: str, pointer: str, storage: Storage, element: str, 
         value = _round_to_bfloat16(code, value, width)
     how = f"align {width * storage.size}, !nontemporal !0" if streamed else f"align {storage.size}"
     code.do(f"store {raw} {value}, ptr {pointer}, {how}")
+
+
+def _whole(code: Code, value: str, storage: Storage, element: str, width: int) -> str:
+    """Round lanes towards zero to an integer dtype, held in its range; what is not a number becomes the smallest."""
+    lanes, raw, size = f"<{width} x {element}>", f"<{width} x {storage.llvm}>", 8 * storage.size
+    low, high = (-(2 ** (size - 1)), 2 ** (size - 1) - 1) if storage.signed else (0, 2**size - 1)
+    if size > 16:
+        raise ValueError(f"{storage.name} holds more than the lanes can say")
+    for comparison, bound in (("ogt", low), ("olt", high)):
+        bounds = "<" + ", ".join([f"{element} {float(bound)!r}"] * width) + ">"
+        inside = code.emit(f"fcmp {comparison} {lanes} {value}, {bounds}")
+        value = code.emit(f"select <{width} x i1> {inside}, {lanes} {value}, {lanes} {bounds}")
+    wide = code.emit(f"fptosi {lanes} {value} to <{width} x i32>")
+    return code.emit(f"trunc <{width} x i32> {wide} to {raw}")
 
 
 def _round_to_bfloat16(code: Code, value: str, width: int) -> str:

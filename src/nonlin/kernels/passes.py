@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TypeAlias
 
 import numpy as np
 
-from nonlin.formula.expression import Expression, symbols
+from nonlin.formula.expression import Application, Constant, Expression, symbols
+from nonlin.formula.primitives import add, multiply, subtract
 from nonlin.kernels import threads
 from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.kernel import FIXED, OUTSIDE, Kernel, width_of
@@ -92,15 +93,15 @@ class Pass:
     def _kernel_of(self, choose: Callable[..., Choice], widest: int = 16) -> Kernel:
         names = tuple(name for name, _ in self._inputs if name != "x")
         questions = {
-            formula: Question(formula, names, (1.0,) * len(names), _question_dtype(dtype), exact=self._exact)
-            for formula, dtype in self._results
-            if dtype != "bits" and "x" in symbols(formula)
+            inner: Question(inner, names, (1.0,) * len(names), _question_dtype(dtype), exact=self._exact)
+            for inner, dtype in ((_inside(formula, dtype), dtype) for formula, dtype in self._results)
+            if dtype != "bits" and "x" in symbols(inner)
         }
         choice = choose(*questions.values()) if questions else Choice(self._element, ())
         lowered = dict(zip(questions, choice.operations, strict=True))
         plain = SINGLE if choice.element == "float32" else PLAIN_DOUBLE
         operations = tuple(
-            lower_condition(formula, plain) if dtype == "bits" else lowered.get(formula, formula)
+            lower_condition(formula, plain) if dtype == "bits" else _around(formula, lowered)
             for formula, dtype in self._results
         )
         return Kernel(operations, choice.element, self._inputs, self._outputs, choice.guard, widest=widest)
@@ -151,11 +152,28 @@ class Pass:
         ) and any(storage.bytes_of(count) >= STREAMED for storage in self._outputs)
 
 
+def _inside(formula: Expression, dtype: str) -> Expression:
+    """Return a formula without the constants that become whole numbers of it: it may be one that is computed fast."""
+    whole = dtype != "bits" and STORAGES[dtype].is_integer
+    while whole and isinstance(formula, Application) and formula.primitive in (add, subtract, multiply):
+        parts = [part for part in formula.arguments if not isinstance(part, Constant)]
+        if len(parts) > 1:
+            break
+        (formula,) = parts
+    return formula
+
+
+def _around(formula: Expression, lowered: Mapping[Expression, Expression]) -> Expression:
+    """Return a formula with the operations that are known for what is inside it."""
+    if formula in lowered or not isinstance(formula, Application) or "x" not in symbols(formula):
+        return lowered.get(formula, formula)
+    return formula.primitive(*(_around(argument, lowered) for argument in formula.arguments))
+
+
 def _storage(dtype: str) -> Storage:
     return {"bits": BITS, "table": TABLE}.get(dtype) or STORAGES[dtype]
 
 
 @cache
 def _question_dtype(dtype: str) -> str:
-    # What becomes a whole number need not be known any better than a number of 16 bits.
-    return "float16" if STORAGES[dtype].is_integer else dtype
+    return "float32" if STORAGES[dtype].is_integer else dtype

@@ -34,6 +34,7 @@ from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
 from nonlin.formula.primitives import greater, where
+from nonlin.kernels import memory as big_memory
 from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.kernels.lowering import constant_value
 from nonlin.kernels.passes import Pass, make_pass
@@ -137,8 +138,11 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 def _like(tensor: Tensor) -> Tensor:
-    # Not from nonlin.memory: what that holds for later is memory that a step has not got.
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+    """Return an empty tensor of the same shape, strides and dtype; a big one in memory that has been used before."""
+    if tensor.nbytes < big_memory.MINIMUM:
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+    buffer = torch.from_numpy(big_memory.empty((tensor.nbytes,), np.dtype(np.uint8)))
+    return buffer.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
 
 def has_memory(tensor: Tensor) -> bool:
@@ -223,7 +227,7 @@ def _forward_pass(plan: Plan, dtype: str, *, exact: bool) -> Pass:
     if plan.kind == "slope code":
         low, high = plan.slopes
         code = (differentiate(plan.formula) - low) * (255 / (high - low)) + Fraction(1, 2)
-        return make_pass((("x", dtype),), ((plan.formula, dtype), (canonical(code), "uint8")), exact=exact)
+        return make_pass((("x", dtype),), ((plan.formula, dtype), (code, "uint8")), exact=exact)
     assert plan.condition is not None
     return make_pass((("x", dtype),), ((plan.formula, dtype), (plan.condition, "bits")), exact=exact)
 
