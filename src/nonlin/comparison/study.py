@@ -521,7 +521,7 @@ def _sized(
     now = time.perf_counter()
     # Workers start once more; facts and kernels of each activation are computed; the report takes a moment.
     left = budget - (now - begun) - (now - tried) - 3 - 0.2 * len(plan.activations)
-    seconds *= 1.2 / lanes  # validation, health, smooth activations, waiting for the last stack
+    seconds *= 1.35 / lanes  # validation, health, smooth activations, waiting for the last stack
 
     def takes(one: Plan) -> float:
         """Estimate its time: a step of a stack takes as long as the work on six networks, and the work."""
