@@ -25,6 +25,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from elementwise import entries
 from mpmath import mp
 from rich.console import Console
 from rich.progress import Progress
@@ -48,17 +49,6 @@ PROMISE = {"float16": 0.51, "bfloat16": 0.51, "float32": 2.0, "float64": 2.0}
 #: In float32.
 HARDER = {"gelu": 2.5, "mish": 2.5}
 Array = Any
-
-
-def entries(names: list[str]) -> dict[str, nl.Activation]:
-    """Return the elementwise entries of one operand by name, with values for parameters that have no default."""
-    found = {}
-    for name in names or list(nl.activations):
-        entry = nl.get(name)
-        if isinstance(entry, nl.Activation) and entry.operands == ("x",):
-            missing = {n: 0.5 if n == "threshold" else -2.0 for n, p in entry.parameters.items() if p.default is None}
-            found[entry.name] = entry.with_(**missing) if missing else entry
-    return found
 
 
 def inputs(dtype: str, *, sample: int, seed: int) -> Iterator[Array]:

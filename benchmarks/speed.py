@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from elementwise import entries
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -584,17 +585,6 @@ def libraries(names: Iterable[str]) -> list[Library]:
 
 
 # --- cells -------------------------------------------------------------------------------------------------------------------
-
-
-def entries(names: list[str]) -> dict[str, nl.Activation]:
-    """Return the elementwise entries of one operand by name, with values for parameters that have no default."""
-    found = {}
-    for name in names or list(nl.activations):
-        entry = nl.get(name)
-        if isinstance(entry, nl.Activation) and entry.operands == ("x",):
-            missing = {n: 0.5 if n == "threshold" else -2.0 for n, p in entry.parameters.items() if p.default is None}
-            found[entry.name] = entry.with_(**missing) if missing else entry
-    return found
 
 
 class Data:

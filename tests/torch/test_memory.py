@@ -95,6 +95,19 @@ def test_torch_operations_do_the_same_as_passes(name: str, dtype: torch.dtype, m
         assert close.all()
 
 
+@pytest.mark.parametrize("memory", ["exact", "low"])
+@pytest.mark.parametrize("name", ["relu", "gelu"])
+def test_views_whose_signs_are_turned_when_they_are_read(name: str, memory: str) -> None:
+    x = torch._neg_view(torch.linspace(-4, 3, 9))
+    assert x.is_neg()
+    given, dy = x.detach().requires_grad_(), torch._neg_view(torch.ones(9))
+    y = call(name, given, memory)
+    y.backward(dy)
+    plain = x.resolve_neg()
+    torch.testing.assert_close(y, ENTRIES[name](plain))
+    torch.testing.assert_close(given.grad, -ENTRIES[name].derivative(plain), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["gelu", "silu", "mish"])
 def test_gradients_from_the_output_and_a_bit_are_at_the_information_limit(name: str) -> None:
     x = torch.linspace(-8, 8, 1_000_001).requires_grad_()

@@ -107,7 +107,7 @@ class Pass:
         return Kernel(operations, choice.element, self._inputs, self._outputs, choice.guard, widest=widest)
 
     def _compiled(self, *, streamed: bool) -> Callable[..., None]:
-        if streamed not in self._run:
+        if streamed not in self._run:  # by several threads at once it is compiled as often; any of them will do
             pointers, numbers = len(self._inputs) + len(self._outputs) + 2, len(self._inputs) + 1
             prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * numbers)
             self._run[streamed] = prototype(compiler().compile_run(self._kernel, streamed=streamed))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -16,8 +15,10 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.activation import get
 from nonlin.axis import AxisFunction
-from nonlin.kernels import memory, rows
+from nonlin.kernels import rows
 from nonlin.precision import get_precision
+from nonlin.torch.memory import empty_like, has_memory
+from nonlin.torch.spelling import DTYPE_NAMES
 
 
 def _finite_peak(z: Tensor, dim: int, hidden: Tensor | None) -> Tensor:
@@ -127,30 +128,21 @@ _KEEP_INTEGERS = ("maxout", "crelu")
 
 # --- compiled rows --------------------------------------------------------------------------------------------------------
 
-_DTYPES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
-
 
 def _has_rows(x: Tensor) -> bool:
     """Whether a tensor is memory that compiled code can go over, and nobody but autograd watches what becomes of it."""
-    if type(x) not in (Tensor, torch.nn.Parameter) or not x.is_cpu or x.layout is not torch.strided or x.dtype not in _DTYPES:
+    if type(x) not in (Tensor, torch.nn.Parameter) or not x.numel() or not has_memory(x):
         return False
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         return False
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
-        return False
-    try:
-        return x.data_ptr() != 0 and not x.is_neg()  # 0: empty
-    except RuntimeError:  # what stands for many in torch's older vmap, which gradcheck uses
-        return False
+    return not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
 
 
 def _normalized(normalization: rows.Normalization, x: Tensor, dim: int, temperature: float) -> Tensor:
     last = dim == x.dim() - 1
     given = (x if last else x.movedim(dim, -1)).detach().contiguous()
-    dtype, size = _DTYPES[x.dtype], given.shape[-1]
-    y = torch.empty_like(given)
-    if given.nbytes >= memory.MINIMUM:
-        y = torch.from_numpy(memory.empty((given.nbytes,), np.dtype(np.uint8))).view(x.dtype).view(given.shape)
+    dtype, size = DTYPE_NAMES[x.dtype], given.shape[-1]
+    y = empty_like(given)
     shape = given.numel() // size, size
     exact = get_precision() == "exact"
     rows.run(normalization, dtype, given.data_ptr(), y.data_ptr(), shape, temperature, exact=exact)
@@ -187,7 +179,7 @@ def _compiled(name: str, x: Tensor, dim: int, temperature: Any) -> Tensor | None
     if normalization is None or not isinstance(temperature, (int, float)) or not _has_rows(x):
         return None
     temperature = float(temperature)
-    if not rows.can_temper(temperature, _DTYPES[x.dtype], exact=get_precision() == "exact"):
+    if not rows.can_temper(temperature, DTYPE_NAMES[x.dtype], exact=get_precision() == "exact"):
         return None
     if torch.is_grad_enabled() and x.requires_grad:
         return _apply(x, normalization, dim, temperature)  # type: ignore[no-any-return]

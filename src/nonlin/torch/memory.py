@@ -39,7 +39,7 @@ from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.kernels.lowering import constant_value
 from nonlin.kernels.passes import Pass, make_pass
 from nonlin.precision import get_precision
-from nonlin.torch.spelling import condition_program
+from nonlin.torch.spelling import DTYPE_NAMES, condition_program
 
 if TYPE_CHECKING:
     from nonlin.torch.elementwise import Operation
@@ -49,7 +49,6 @@ Kind: TypeAlias = Literal["nothing", "bits", "output", "output and bit", "slope 
 Array: TypeAlias = npt.NDArray[Any]
 
 _HALVES = (torch.float16, torch.bfloat16)
-_NAMES = {torch.float16: "float16", torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,7 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
-def _like(tensor: Tensor) -> Tensor:
+def empty_like(tensor: Tensor) -> Tensor:
     """Return an empty tensor of the same shape, strides and dtype; a big one in memory that has been used before."""
     if tensor.nbytes < big_memory.MINIMUM:
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
@@ -146,8 +145,13 @@ def _like(tensor: Tensor) -> Tensor:
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Whether our passes can go over the elements: not so for one that stands for many in torch's older vmap."""
-    return tensor.is_cpu and tensor.dtype in _NAMES and not torch._C._functorch.is_legacy_batchedtensor(tensor)
+    """Whether compiled code can go over the elements as they lie in memory.
+
+    Not so for one that stands for many in torch's older vmap, nor for a view whose signs are turned when it is read.
+    """
+    if not tensor.is_cpu or tensor.dtype not in DTYPE_NAMES or tensor.layout is not torch.strided:
+        return False
+    return not torch._C._functorch.is_legacy_batchedtensor(tensor) and not tensor.is_neg()
 
 
 # --- what will do for an activation ---------------------------------------------------------------------------------------
@@ -173,9 +177,9 @@ class Plan:
         x = operands[0]
         if self.kind in ("bits", "output and bit", "slope code") and has_memory(x):
             x = x if is_dense(x) else x.contiguous()
-            y = _like(x)
+            y = empty_like(x)
             kept = torch.empty(x.numel() if self.kind == "slope code" else -(-x.numel() // 8), dtype=torch.uint8)
-            run = _forward_pass(self, _NAMES[x.dtype], exact=get_precision() == "exact")
+            run = _forward_pass(self, DTYPE_NAMES[x.dtype], exact=get_precision() == "exact")
             run([tensor.data_ptr() for tensor in (x, y, kept)], x.numel())
             return y, (y, kept) if self.kind == "output and bit" else (kept,)
         y = operation.compute(operands)
@@ -203,10 +207,10 @@ class Plan:
             return dy * self.slopes[0]
         if has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
             dy = layout.copied(dy)
-            dx = _like(dy)
+            dx = empty_like(dy)
             if self.table is not None:
                 kept = (*kept, torch.from_numpy(self.table.coefficients))
-            _backward_pass(self, _NAMES[dy.dtype])([tensor.data_ptr() for tensor in (dy, *kept, dx)], dy.numel())
+            _backward_pass(self, DTYPE_NAMES[dy.dtype])([tensor.data_ptr() for tensor in (dy, *kept, dx)], dy.numel())
             return dx
         if self.kind == "bits":
             mask, (zero, one) = unpack(kept[0], layout), self.slopes

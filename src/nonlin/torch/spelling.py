@@ -24,6 +24,13 @@ from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import COEFFICIENTS
 from nonlin.kernels.lowering import constant_value
 
+#: NumPy's names of the floating dtypes.
+DTYPE_NAMES = {
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
 _FIT_BITS = {torch.float32: 40, torch.float64: 53}
 
 
