@@ -130,12 +130,33 @@ class KernelModule(Module):
         arguments = [*(f"ptr {name}" for name in pointers), *(f"i64 {name}" for name in numbers)]
         return self.text(f"void @run({', '.join(arguments)})")
 
+    def _holds_for_all(self, writer: Body, mask: str) -> str:
+        """Write the test whether a mask is set for every lane."""
+        code, width, bits = self.code, writer.width, 32 if writer.element == "float" else 64
+        if self.target.has_mask_registers:
+            reduce = f"i1 @llvm.vector.reduce.and.v{width}i1"
+            self.declarations.add(f"declare {reduce}({writer.mask})")
+            return code.emit(f"call {reduce}({writer.mask} {mask})")
+        # As lanes, and by halves until they fit a register of 256 bits: LLVM would pack a longer mask step by step.
+        lanes = code.emit(f"sext {writer.mask} {mask} to <{width} x i{bits}>")
+        while width * bits > 256:
+            width //= 2
+            low, high = (
+                code.emit(
+                    f"shufflevector <{2 * width} x i{bits}> {lanes}, <{2 * width} x i{bits}> poison, "
+                    f"<{width} x i32> <{', '.join(f'i32 {k}' for k in range(start, start + width))}>"
+                )
+                for start in (0, width)
+            )
+            lanes = code.emit(f"and <{width} x i{bits}> {low}, {high}")
+        mask = code.emit(f"icmp slt <{width} x i{bits}> {lanes}, zeroinitializer")
+        return code.emit(f"icmp eq i{width} {code.emit(f'bitcast <{width} x i1> {mask} to i{width}')}, -1")
+
     def _outside_guard(self, writer: Body, guard: str, results: list[str], places: list[str], listed: str) -> list[str]:
         """Compute every element by the kernel that its own value asks for, whatever stands beside it."""
         code = self.code
-        reduce = f"i1 @llvm.vector.reduce.and.v{writer.width}i1"
-        self.declarations.add(f"declare {reduce}({writer.mask})")
-        code.do(f"br i1 {code.emit(f'call {reduce}({writer.mask} {guard})')}, label %done, label %outside")
+        inside = self._holds_for_all(writer, guard)
+        code.do(f"br i1 {inside}, label %done, label %outside")
         code.label("outside")
         for k, place in enumerate(places):
             code.do(f"store ptr {place}, ptr {code.emit(f'getelementptr ptr, ptr {listed}, i64 {k}')}")

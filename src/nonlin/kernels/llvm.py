@@ -32,6 +32,11 @@ class Target:
         """Whether it is an AArch64."""
         return self.triple.startswith(("aarch64", "arm64"))
 
+    @property
+    def has_mask_registers(self) -> bool:
+        """Whether masks are bits in registers of their own, as with AVX-512."""
+        return "+avx512f" in self.features
+
 
 class Code:
     """Lines of a function, with fresh names."""
@@ -216,8 +221,7 @@ class FloatingBody(Body):
         return self.emit(f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}")
 
     def emit_power_of_two(self, shifted: str) -> str:
-        n = self.integer("shl", self.as_integers(shifted), self.integer_splat(self.mantissa))
-        return self.as_floats(self.integer("add", n, self.integer_splat(self.bias << self.mantissa)))
+        return self.as_floats(self.integer("shl", self.as_integers(shifted), self.integer_splat(self.mantissa)))
 
     def emit_exponent(self, a: str) -> str:
         biased = self.integer("lshr", self.as_integers(a), self.integer_splat(self.mantissa))

@@ -27,7 +27,7 @@ from nonlin.formula.primitives import Primitive
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import CONSTANTS
 from nonlin.kernels.machine import ROUNDERS, copy_sign, fma, is_application, is_constant, larger, smaller
-from nonlin.kernels.mathematics import COMBINATIONS, FUNCTIONS
+from nonlin.kernels.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE_COMBINATIONS
 from nonlin.kernels.number import Lanes, Number, where
 
 _Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
@@ -108,11 +108,17 @@ class _Lowering(Spelling[_Spelled]):
         exact = constant_value(node)
         if exact is not None:
             return self.constant(exact)
-        if self.lanes.moderate and not self.lanes.compensated:
-            for pattern, function in COMBINATIONS:
-                found = next(match(pattern, node, {}), None)
-                if found is not None:
-                    return function(**{name: self._number(part) for name, part in found.items()})
+        plain = self.lanes.moderate and not self.lanes.compensated
+        for pattern, function in (*GENERAL_COMBINATIONS, *(MODERATE_COMBINATIONS if plain else ())):
+            found = next(match(pattern, node, {}), None)
+            if found is not None:
+                return function(**{name: self._number(part) for name, part in found.items()})
+        if primitive is p.multiply and is_application(node.arguments[1], "where"):
+            # Constants are multiplied with each other: 1.05*where(x > 0, x, 1.67*expm1(x)) rounds once less.
+            factor = constant_value(node.arguments[0])
+            if factor is not None:
+                condition, *branches = node.arguments[1].arguments
+                return self._number(p.where(condition, *(_scaled(factor, branch) for branch in branches)))
         gathered = _gather_x(node)
         if gathered is not node:
             return self._number(gathered)
@@ -169,6 +175,15 @@ def _gather_x(node: Application) -> Expression:
     if not others or sum("x" in symbols(factor) for factor in with_x) < 2:
         return node
     return p.multiply(reduce(p.multiply, with_x), reduce(p.multiply, others))
+
+
+def _scaled(factor: Fraction, node: Expression) -> Expression:
+    """Multiply by a constant, which joins one that is there."""
+    if is_application(node, "multiply"):
+        inner = constant_value(node.arguments[0])
+        if inner is not None:
+            return Constant(factor * inner) * node.arguments[1]
+    return Constant(factor) * node
 
 
 def _factors(node: Expression) -> list[Expression]:
@@ -343,7 +358,7 @@ def _contract(operations: Expression) -> Expression:
 def guard_of(limit: int, *operations: Expression) -> Expression | None:
     """Return the condition under which operations in moderate arithmetic mean what they say; None if they always do.
 
-    Every argument of an exponential is at most ``limit`` in size, and every operand that is none of them at most 2**60.
+    Every argument of an exponential is at most ``limit`` in size, and every operand at most 2**60.
     """
     exponents = [
         node.arguments[0].arguments[0]
@@ -353,17 +368,46 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
     ]
     if not exponents:
         return None
-    sizes = dict.fromkeys(_size(argument) for argument in exponents)
-    conditions = [size <= Constant(limit) for size in sizes]
-    operands = (_size(Symbol(name)) for name in sorted(frozenset().union(*map(symbols, operations))))
-    conditions += [size <= Constant(2**60) for size in operands if size not in sizes]
-    return reduce(p.logical_and, conditions)
+    bounds: dict[Expression, Fraction] = {}
+    conditions = []
+    for argument in dict.fromkeys(exponents):
+        monomial = _monomial(argument)
+        if monomial is None:
+            conditions.append(_size(argument) <= Constant(limit))
+            continue
+        # |c x^k| <= limit is a condition on x itself.
+        factor, x, degree = monomial
+        bound = Fraction((limit / abs(float(factor))) ** (1 / degree))
+        bounds[x] = min(bound, bounds.get(x, bound))
+    operands = [Symbol(name) for name in sorted(frozenset().union(*map(symbols, operations)))]
+    conditions = [p.absolute(x) <= Constant(min(bounds.get(x, _LARGEST_OPERAND), _LARGEST_OPERAND)) for x in operands] + conditions
+    return reduce(p.logical_and, dict.fromkeys(conditions))
+
+
+_LARGEST_OPERAND = Fraction(2**60)
 
 
 def _size(node: Expression) -> Expression:
     while is_application(node, "negative") or is_application(node, "absolute"):
         (node,) = node.arguments
     return p.absolute(node)
+
+
+def _monomial(node: Expression) -> tuple[Fraction, Symbol, int] | None:
+    """Return c, x and k of operations whose size is about that of ``c*x^k``, or None if they are no such thing."""
+    factor, symbol, degree = Fraction(1), None, 0
+    remaining = [node]
+    while remaining:
+        node = remaining.pop()
+        if isinstance(node, Constant) and node.value:
+            factor *= node.value
+        elif isinstance(node, Symbol) and symbol in (None, node):
+            symbol, degree = node, degree + 1
+        elif isinstance(node, Application) and node.primitive in (p.negative, p.absolute, p.multiply):
+            remaining += node.arguments
+        else:
+            return None
+    return None if symbol is None else (factor, symbol, degree)
 
 
 def _keep_nan(operations: Expression) -> Expression:

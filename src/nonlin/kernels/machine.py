@@ -44,8 +44,9 @@ scale = _machine(
     Zero when n is far below the exponent range, *whatever a is*: n then comes from an exponential, which outweighs even an
     infinite a (x*exp(x) at -inf).""",
 )
-#: 1.5 * 2**23 and 1.5 * 2**52: added to a number they leave it rounded to a whole one, in the low bits of the sum.
-ROUNDERS = {"float32": Fraction(3 * 2**22), "float64": Fraction(3 * 2**51)}
+#: 1.5 * 2**23 and 1.5 * 2**52: added to a number they leave it rounded to a whole one, in the low bits of the sum. The bias of
+#: the exponent comes along, so that these bits are those of an exponent.
+ROUNDERS = {"float32": Fraction(3 * 2**22 + 127), "float64": Fraction(3 * 2**51 + 1023)}
 power_of_two = _machine(
     "power_of_two",
     1,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import TypeAlias
 
 from nonlin.formula import primitives as p
 from nonlin.formula.expression import Constant, Expression, Symbol
@@ -143,11 +144,6 @@ def _or_nothing(low: Expression | None) -> Expression:
     return Constant(0) if low is None else low
 
 
-def _opposite(x: Number) -> Number | None:
-    """-x if x is written as a negative."""
-    return -x if is_application(x.high, "negative") else None
-
-
 def exp(x: Number) -> Number:
     if x.lanes.moderate:
         exponential = _Exponential(x)
@@ -201,11 +197,7 @@ def exp_residual(x: Number) -> Number:
 
 def sigmoid(x: Number) -> Number:
     if x.lanes.moderate:
-        # sigmoid(-y) beside sigmoid(y), as in many a derivative, shares its exponential and its division.
-        y = _opposite(x)
-        e = _Exponential(-x if y is None else x)
-        inverse = 1 / e.plus_one()
-        return inverse if y is None else e.plus(0) * inverse
+        return 1 / _Exponential(-x).plus_one()
     q = exp(-abs(x))
     return where(x < 0, q, 1) / (1 + q)
 
@@ -546,8 +538,18 @@ FUNCTIONS["sqrt"] = square_root
 
 # --- combinations -----------------------------------------------------------------------------------------------------------
 #
-# What occurs together in many a formula, and takes fewer operations and roundings together than one by one. For moderate
-# arguments and arithmetic without rests only.
+# What occurs together in many a formula, and takes fewer operations and roundings together than one by one.
+
+
+def reciprocal_hypot_squared(u: Number) -> Number:
+    """1/(1 + u^2)."""
+    # Where u^2 would overflow, 1/u^2 from the reciprocal of u.
+    large = abs(u) > 2**40
+    inverse = 1 / where(large, u, 1 + u * u)
+    return where(large, inverse * inverse, inverse)
+
+
+# The following are for moderate arguments, and for arithmetic without rests.
 
 
 def scaled_normal_cdf(u: Number) -> Number:
@@ -634,7 +636,9 @@ def mish_slope(u: Number, w: Number) -> Number:
 
 
 _u, _w = Symbol("u"), Symbol("w")
-COMBINATIONS: tuple[tuple[Expression, Callable[..., Number]], ...] = (
+Combination: TypeAlias = tuple[Expression, Callable[..., Number]]
+GENERAL_COMBINATIONS: tuple[Combination, ...] = ((p.power(p.reciprocal_hypot(_u), 2), reciprocal_hypot_squared),)
+MODERATE_COMBINATIONS: tuple[Combination, ...] = (
     (_u * p.normal_cdf(_u), scaled_normal_cdf),
     (p.normal_cdf(_u) + 1 / p.sqrt(2 * p.pi) * _u * p.exp(-(_HALF * p.power(_u, 2))), normal_slope),
     (p.sigmoid(_u) * p.sigmoid(-_u), sigmoid_slope),
