@@ -9,7 +9,7 @@ from nonlin.kernels.llvm import Code, Module, Target
 from nonlin.kernels.storage import LINE, STREAMED, Storage
 
 #: Elements of a block that is gathered before it is computed, or moved on past the cache after.
-_BLOCK = 512
+_BLOCK = 256
 
 
 @dataclass(frozen=True)

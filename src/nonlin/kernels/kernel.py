@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
-from nonlin.formula.expression import Expression
+from nonlin.formula.expression import Expression, postorder
 from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, load_mask, store
 from nonlin.kernels.storage import BITS, TABLE, Storage, overflow_threshold
 
@@ -14,8 +15,13 @@ from nonlin.kernels.storage import BITS, TABLE, Storage, overflow_threshold
 LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
 
 
+#: So few operations are done on twice as many elements at once: a processor is kept busier than by a single chain of them.
+#: With more, intermediate results would have to be put down in memory.
+_FEW = 50
+
+
 def width_of(element: str | None) -> int:
-    """How many elements are computed at once, at most."""
+    """How many elements are computed at once."""
     return 8 if element == "float64" else 16
 
 
@@ -38,13 +44,16 @@ class Kernel:
     may_be_invalid: bool = False
     """Whether an x that is not NaN can have a result that is."""
 
-    widest: int = 16
+    widest: int = 32
     """Elements computed at once, at most."""
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Elements computed at once."""
-        return min(self.widest, width_of(self.element))
+        width = width_of(self.element)
+        if self.element is not None and len(frozenset().union(*map(postorder, self.operations))) <= _FEW:
+            width *= 2
+        return min(self.widest, width)
 
 
 class KernelModule(Module):

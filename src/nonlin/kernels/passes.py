@@ -18,7 +18,7 @@ from nonlin.formula.expression import Application, Constant, Expression, symbols
 from nonlin.formula.primitives import add, multiply, subtract
 from nonlin.kernels import threads
 from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
-from nonlin.kernels.kernel import FIXED, OUTSIDE, Kernel, width_of
+from nonlin.kernels.kernel import FIXED, OUTSIDE, Kernel
 from nonlin.kernels.lowering import lower_condition
 from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE
 from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, TABLE, Storage
@@ -73,7 +73,7 @@ class Pass:
         self._cells[OUTSIDE] = ctypes.cast(self._first_outside, ctypes.c_void_p).value
         self._lock = threading.Lock()
         self._kernel = self._kernel_of(choose)
-        self._width = width_of(self._kernel.element)
+        self._width = self._kernel.width
         self._sizes = [storage.size for _, storage in self._inputs]
         self._run: dict[bool, Callable[..., None]] = {}
         self._compiled(streamed=False)
@@ -90,7 +90,7 @@ class Pass:
         """
         threads.share(lambda piece: self._over(places, piece), count)
 
-    def _kernel_of(self, choose: Callable[..., Choice], widest: int = 16) -> Kernel:
+    def _kernel_of(self, choose: Callable[..., Choice], widest: int = 32) -> Kernel:
         names = tuple(name for name, _ in self._inputs if name != "x")
         questions = {
             inner: Question(inner, names, (1.0,) * len(names), _question_dtype(dtype), exact=self._exact)
