@@ -235,13 +235,14 @@ class Constant(Expression):
 class Application(Expression):
     """A primitive applied to arguments. Made by the primitive itself, never directly."""
 
-    __slots__ = ("_arguments", "primitive")
+    __slots__ = ("_arguments", "_symbols", "primitive")
     primitive: Primitive
     _arguments: tuple[Expression, ...]
+    _symbols: frozenset[str]
 
     def __new__(cls, primitive: Primitive, arguments: tuple[Expression, ...]) -> Application:
         key = (primitive.name, *arguments)
-        node: Application = _intern(cls, key, primitive=primitive, _arguments=arguments)
+        node: Application = _intern(cls, key, primitive=primitive, _arguments=arguments, _symbols=symbols(*arguments))
         return node
 
     @property
@@ -321,7 +322,13 @@ def postorder(*roots: Expression) -> Iterator[Expression]:
 
 def symbols(*roots: Expression) -> frozenset[str]:
     """Return the names of the symbols that the expressions depend on."""
-    return frozenset(node.name for node in postorder(*roots) if isinstance(node, Symbol))
+    names: frozenset[str] = frozenset()
+    for root in roots:
+        if isinstance(root, Symbol):
+            names |= {root.name}
+        elif isinstance(root, Application):
+            names |= root._symbols
+    return names
 
 
 def rebuild(root: Expression, change: Callable[[Expression], Expression]) -> Expression:

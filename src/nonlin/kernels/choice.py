@@ -36,6 +36,8 @@ _RARER_ULPS = 0.5
 _UNDECIDED = 0.3
 _LOOKED_INTO = 64
 _AROUND = (np.arange(512) * (5**0.5 / 2) % 1 - 0.5) * 2.0**-9
+#: How large the arguments of exponentials may be for moderate inputs; the largest that will do is taken.
+_LIMITS = (80, 40, 16)
 #: What may compute each kind of result, the fastest first.
 _CANDIDATES = {
     "single": (SINGLE, COMPENSATED, EXACT),
@@ -214,7 +216,7 @@ class _Sample:
         self.x = _float16_sample() if self.kind == "half" else _float32_sample()
         if self.kind == "double":
             self.x = self.x[::5]
-        self.want = self._run(self.judge, self.finer)
+        self.want = self._wanted(self.x)
         self.zeros = find_zeros(self.x, self.want)
         self.allowed = _ULPS[self.kind]
         if self.kind == "single" and any(_is_harder(node) for node in postorder(self.formula)):
@@ -222,10 +224,13 @@ class _Sample:
         if self.kind == "single" and any(map(_is_steep, postorder(self.formula))):
             self.allowed -= _RARER_ULPS
 
-    def _run(self, operations: Expression, element: str, x: Array | None = None) -> Array:
-        x = self.x if x is None else x
+    def _run(self, operations: Expression, element: str, x: Array, *, fused: bool = True) -> Array:
         others = {name: np.full(x.shape, np.float32(value), np.float64) for name, value in self.parameters.items()}
-        return np.broadcast_to(interpret(operations, element, {"x": x, **others}), x.shape)
+        return np.broadcast_to(interpret(operations, element, {"x": x, **others}, fused=fused), x.shape)
+
+    def _wanted(self, x: Array) -> Array:
+        # A result of 40 bits does not ask for more than float64's, and a longer type is slow.
+        return self._run(self.judge, self.finer, x, fused=self.kind == "double")
 
     def lanes(self) -> Lanes:
         """The cheapest arithmetic that will do for any input."""
@@ -234,7 +239,9 @@ class _Sample:
         if self.kind == "exact":
             # Next to a zero, where terms cancel, only compensated lanes are right enough.
             return DOUBLE if len(self.zeros) > 2 else EXACT
-        return next((lanes for lanes in (SINGLE, COMPENSATED) if self._holds(lanes).all()), EXACT)
+        everywhere = np.ones(self.x.shape, bool)
+        bodies = ((lanes, lower(self.formula, lanes, self.parameters)) for lanes in (SINGLE, COMPENSATED))
+        return next((lanes for lanes, body in bodies if self._holds(lanes, body, everywhere).all()), EXACT)
 
     def moderate_lanes(self) -> tuple[Lanes, int] | None:
         """The cheapest arithmetic that will do for moderate inputs, and what moderate is."""
@@ -246,23 +253,22 @@ class _Sample:
         for group in (candidates[:1], candidates[1:]):
             bodies = {lanes: lower(self.formula, lanes.for_moderate(), self.parameters) for lanes in group}
             for lanes in sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes)):
-                holds = self._holds(lanes, bodies[lanes])
-                for limit in (80, 40, 16):
-                    guard = guard_of(limit, bodies[lanes])
-                    if guard is None:
-                        return None
-                    if holds[self._run(guard, lanes.element)].all():
+                guards = {limit: guard_of(limit, bodies[lanes]) for limit in _LIMITS}
+                inside = {n: self._run(g, lanes.element, self.x).astype(bool) for n, g in guards.items() if g is not None}
+                if not inside:
+                    return None
+                holds = self._holds(lanes, bodies[lanes], inside[_LIMITS[0]])
+                for limit in _LIMITS:
+                    if holds[inside[limit]].all():
                         return lanes.for_moderate(), limit
         return None
 
-    def _holds(self, lanes: Lanes, operations: Expression | None = None) -> npt.NDArray[np.bool_]:
-        """Where a kind of lanes keeps what is promised."""
-        if operations is None:
-            operations = lower(self.formula, lanes, self.parameters)
+    def _holds(self, lanes: Lanes, operations: Expression, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Where a kind of lanes keeps what is promised, among some of the points."""
         errors = self._errors(operations, lanes.element, self.x, self.want)
         holds = errors <= self.allowed
         if self.kind == "single":
-            undecided = np.flatnonzero(~holds & (errors <= self.allowed + _UNDECIDED))
+            undecided = np.flatnonzero(among & ~holds & (errors <= self.allowed + _UNDECIDED))
             worst = self.x[undecided[np.argsort(errors[undecided])[-_LOOKED_INTO:]]]
             holds[undecided] = self._hold_around(worst, lanes, operations)
         return holds
@@ -272,7 +278,7 @@ class _Sample:
         if not x.size:
             return True
         around = np.outer(x, 1 + _AROUND).ravel().astype(np.float32).astype(np.float64)
-        errors = self._errors(operations, lanes.element, around, self._run(self.judge, self.finer, around))
+        errors = self._errors(operations, lanes.element, around, self._wanted(around))
         return bool((errors <= self.allowed + _UNDECIDED).all())
 
     def _errors(self, operations: Expression, element: str, x: Array, want: Array) -> Array:

@@ -224,11 +224,11 @@ class _Interpreter(Spelling[Any]):
 
     language = "NumPy"
 
-    def __init__(self, element: str, values: Mapping[str, Any]) -> None:
+    def __init__(self, element: str, values: Mapping[str, Any], fused: bool) -> None:
         self.type = np.dtype(element).type
         self.values = values
         with_type = self.type
-        longer = np.float64 if element == "float32" else np.longdouble
+        longer = with_type if not fused else np.float64 if element == "float32" else np.longdouble
         self.table = {
             "add": np.add, "subtract": np.subtract, "multiply": np.multiply, "divide": np.divide,
             "negative": np.negative, "absolute": np.abs, "sqrt": np.sqrt, "rint": np.rint,
@@ -267,11 +267,11 @@ class _Interpreter(Spelling[Any]):
         return np.asarray(float(value), self.type)
 
 
-def interpret(operations: Expression, element: str, values: Mapping[str, Any]) -> Any:
-    """Run machine operations in NumPy, one by one."""
+def interpret(operations: Expression, element: str, values: Mapping[str, Any], *, fused: bool = True) -> Any:
+    """Run machine operations in NumPy, one by one; those that multiply and add round once only if they are ``fused``."""
     dtype = np.dtype(element)
     with np.errstate(all="ignore"):
-        return _Interpreter(element, {name: np.asarray(value, dtype) for name, value in values.items()})(operations)
+        return _Interpreter(element, {name: np.asarray(value, dtype) for name, value in values.items()}, fused)(operations)
 
 
 def lower(formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) -> Expression:
