@@ -70,7 +70,7 @@ def _float16_sample() -> Array:
 def _distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the distinct values in order; np.unique would import numpy.ma first, which takes as long as all the rest."""
     ordered = np.sort(values)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
+    return np.asarray(ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])])
 
 
 def find_zeros(x: Array, y: Array) -> Array:

@@ -380,7 +380,8 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
         bound = Fraction((limit / abs(float(factor))) ** (1 / degree))
         bounds[x] = min(bound, bounds.get(x, bound))
     operands = [Symbol(name) for name in sorted(frozenset().union(*map(symbols, operations)))]
-    conditions = [p.absolute(x) <= Constant(min(bounds.get(x, _LARGEST_OPERAND), _LARGEST_OPERAND)) for x in operands] + conditions
+    largest = [min(bounds.get(x, _LARGEST_OPERAND), _LARGEST_OPERAND) for x in operands]
+    conditions += [p.absolute(x) <= Constant(bound) for x, bound in zip(operands, largest, strict=True)]
     return reduce(p.logical_and, dict.fromkeys(conditions))
 
 

@@ -19,7 +19,6 @@ from nonlin.kernels.machine import (
     ROUNDERS,
     exponent,
     fma,
-    is_application,
     larger,
     library_cos,
     library_sin,
