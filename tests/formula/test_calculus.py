@@ -17,16 +17,18 @@ from nonlin.formula import (
     canonical,
     differentiate,
     exp,
+    expm1,
     maximum,
     minimum,
     sigmoid,
+    softplus,
     sqrt,
     stabilize,
     symbols,
     tanh,
     where,
 )
-from nonlin.formula.calculus import STABLE_FORMS
+from nonlin.formula.calculus import STABLE_FORMS, slope_by_value
 from nonlin.formula.primitives import PRIMITIVES, Primitive
 from nonlin.formula.spelling import Reference
 
@@ -43,6 +45,7 @@ DOMAINS: dict[str, tuple[tuple[float, float], ...]] = {
 SAMPLES = [0.0371, 0.2113, 0.4687, 0.7219, 0.9431]
 SMOOTH = [p for p in PRIMITIVES.values() if p.partials is not None and p.arity and p.name != "where"]
 DEFINED = [p for p in PRIMITIVES.values() if p.definition is not None]
+RISING = [p for p in PRIMITIVES.values() if p.slope_by_value is not None]
 
 
 def arguments(primitive: Primitive) -> list[tuple[mpf, ...]]:
@@ -100,6 +103,15 @@ def test_definitions_agree_with_the_reference(primitive: Primitive) -> None:
             names = dict(zip("uvw", values, strict=False))
             definition = primitive.definition(*map(Symbol, names))  # type: ignore[misc]
             assert close(at(definition, names), primitive.reference(mp, *values), 45)
+
+
+@pytest.mark.parametrize("primitive", RISING, ids=str)
+def test_slopes_by_value_agree_with_numerical_differentiation(primitive: Primitive) -> None:
+    with mp.workdps(50):
+        for values in arguments(primitive):
+            by_value = primitive.slope_by_value(Symbol("v"))  # type: ignore[misc]
+            wanted = mp.diff(lambda t: primitive.reference(mp, t), values[0])
+            assert close(at(by_value, {"v": primitive.reference(mp, *values)}), wanted), values
 
 
 @pytest.mark.parametrize("primitive", PRIMITIVES.values(), ids=str)
@@ -274,3 +286,31 @@ def test_names_in_patterns_do_not_capture_those_of_a_formula() -> None:
     u, v = Symbol("u"), Symbol("v")
     assert canonical(exp(v) - 1) is language.expm1(v)
     assert str(canonical(v / sqrt(1 + u * v**2))) == "algebraic_sigmoid(v*sqrt(u))/sqrt(u)"
+
+
+# --- slopes by the value ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        3 * where(x > 0, x, 2 * expm1(x / 2)),
+        -softplus(-x),
+        1 - (2 - tanh(3 * x)) / 4,
+        where(x >= 1, 2 * x - 1, x),
+        where(x > 1, x, 1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("point", [-0.4, 0.0, 1.0, 1.7])
+def test_slope_by_value(formula: Expression, point: float) -> None:
+    slope = slope_by_value(canonical(formula))
+    assert slope is not None
+    assert close(at(slope, {"x": at(formula, {"x": mpf(point)})}), at(differentiate(formula), {"x": mpf(point)}), 13)
+
+
+@pytest.mark.parametrize(
+    "formula", [x * sigmoid(x), tanh(softplus(x)), x + tanh(x), where(x > sigmoid(x), x, tanh(x))], ids=str
+)
+def test_functions_of_which_no_slope_by_value_is_known(formula: Expression) -> None:
+    assert slope_by_value(canonical(formula)) is None

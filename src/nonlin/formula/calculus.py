@@ -13,9 +13,11 @@ from nonlin.formula.expression import (
     Expression,
     FormulaError,
     Symbol,
+    as_expression,
     postorder,
     rebuild,
     substitute,
+    symbols,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +59,80 @@ def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> 
         # simpler slope of the two.
         result = simplify(_derivative(result, symbol))
     return canonical(result)
+
+
+def slope_by_value(formula: Expression) -> Expression | None:
+    """Return the derivative of a formula of x as a formula of its value.
+
+    Parameters
+    ----------
+    formula : Expression
+        In canonical form, of ``x`` alone. It must rise throughout; that is not looked at.
+
+    Returns
+    -------
+    Expression or None
+        With ``x`` for the value. Exact mathematically; where the value saturates it cancels. None if none was found: found are
+        those of functions that are, piece by piece, one primitive between two linear functions.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, expm1, tanh, where
+    >>> from nonlin.formula.calculus import slope_by_value
+    >>> x = Symbol("x")
+    >>> print(slope_by_value(where(x > 0, x, 2 * expm1(x))))
+    where(x > 0, 1, 2 + x)
+    >>> print(slope_by_value(tanh(x)))
+    (1 - x)*(1 + x)
+    """
+    slope = _slope_by_value(formula, Symbol("x"))
+    return None if slope is None else canonical(slope)
+
+
+_ORDERS = (p.less, p.less_equal, p.greater, p.greater_equal)
+
+
+def _slope_by_value(node: Expression, value: Expression) -> Expression | None:
+    """Return the derivative of a node that has some value."""
+    if isinstance(node, Symbol):
+        return Constant(1)
+    if not isinstance(node, Application):
+        return Constant(0)
+    arguments = node.arguments
+    if node.primitive is p.where:
+        condition, *branches = arguments
+        slopes = [_slope_by_value(branch, value) for branch in branches]
+        if not (isinstance(condition, Application) and condition.primitive in _ORDERS):
+            return None
+        (x, edge), (first, second) = condition.arguments, slopes
+        if not isinstance(x, Symbol) or symbols(edge) or first is None or second is None:
+            return None
+        # Where the branches meet they are equal, and one of the two is often a plain number.
+        at_edge = [substitute(branch, {x.name: edge}) for branch in branches]
+        known = next((level for level in at_edge if isinstance(level, Constant)), at_edge[1])
+        return p.where(condition.primitive(value, known), first, second)
+    if node.primitive.slope_by_value is not None:
+        inner = simplify(_derivative(arguments[0], "x"))
+        return None if symbols(inner) else as_expression(node.primitive.slope_by_value(value)) * inner
+    for k, argument in enumerate(arguments):
+        others = arguments[:k] + arguments[k + 1 :]
+        if any(map(symbols, others)):
+            continue
+        if node.primitive is p.negative:
+            slope = _slope_by_value(argument, -value)
+            return None if slope is None else -slope
+        if node.primitive is p.add:
+            return _slope_by_value(argument, value - others[0])
+        if node.primitive is p.subtract:
+            slope = _slope_by_value(argument, value + others[0] if k == 0 else others[0] - value)
+            return slope if slope is None or k == 0 else -slope
+        if node.primitive is p.multiply:
+            slope = _slope_by_value(argument, value / others[0])
+            return None if slope is None else others[0] * slope
+        if node.primitive is p.divide and k == 0:
+            slope = _slope_by_value(argument, value * others[0])
+            return None if slope is None else slope / others[0]
+    return None
 
 
 @cache

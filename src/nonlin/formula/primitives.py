@@ -31,6 +31,8 @@ class Primitive:
     """Format string with {0}, {1}... for the arguments' spellings."""
     partials: Partials | None = None
     """From the arguments, the partial derivative for each; None where there is nothing to differentiate (conditions)."""
+    slope_by_value: Callable[[Expression], Operand] | None = None
+    """From the value, the derivative of a function that rises throughout. It cancels where the value saturates."""
     definition: Callable[..., Operand] | None = None
     """The same by other primitives, for targets that lack it; mathematically equal, not always equally accurate."""
     symbol: str | None = None
@@ -256,22 +258,27 @@ pi = _primitive("pi", 0, lambda mp: mp.pi + 0, r"\pi")()
 sqrt: Primitive = _primitive(
     "sqrt", 1, lambda mp, a: mp.sqrt(a), r"\sqrt{{{0}}}", partials=lambda a: (1 / (2 * sqrt(a)),), doc="Square root.",
 )  # fmt: skip
-exp: Primitive = _primitive("exp", 1, lambda mp, a: mp.exp(a), "e^{{{0}}}", partials=lambda a: (exp(a),), precedence=30)
+exp: Primitive = _primitive(
+    "exp", 1, lambda mp, a: mp.exp(a), "e^{{{0}}}", partials=lambda a: (exp(a),), slope_by_value=lambda v: v, precedence=30,
+)  # fmt: skip
 expm1: Primitive = _primitive(
     "expm1", 1, lambda mp, a: mp.expm1(a), "e^{{{0}}} - 1",
-    partials=lambda a: (exp(a),), definition=lambda a: exp(a) - 1, precedence=10, doc="exp(a) - 1, exact near 0.",
+    partials=lambda a: (exp(a),), slope_by_value=lambda v: 1 + v, definition=lambda a: exp(a) - 1, precedence=10,
+    doc="exp(a) - 1, exact near 0.",
 )  # fmt: skip
 log: Primitive = _primitive(
     "log", 1, lambda mp, a: mp.log(a), r"\log({0})", partials=lambda a: (1 / a,), doc="Natural logarithm."
 )
 log1p: Primitive = _primitive(
     "log1p", 1, lambda mp, a: mp.log1p(a), r"\log(1 + {0})",
-    partials=lambda a: (1 / (1 + a),), definition=lambda a: log(1 + a), doc="log(1 + a), exact near 0.",
+    partials=lambda a: (1 / (1 + a),), slope_by_value=lambda v: exp(-v), definition=lambda a: log(1 + a),
+    doc="log(1 + a), exact near 0.",
 )  # fmt: skip
 sin: Primitive = _primitive("sin", 1, lambda mp, a: mp.sin(a), r"\sin({0})", partials=lambda a: (cos(a),))
 cos: Primitive = _primitive("cos", 1, lambda mp, a: mp.cos(a), r"\cos({0})", partials=lambda a: (-sin(a),))
 arctan: Primitive = _primitive(
     "arctan", 1, lambda mp, a: mp.atan(a), r"\arctan({0})", partials=lambda a: (power(reciprocal_hypot(a), 2),),
+    slope_by_value=lambda v: power(cos(v), 2),
 )  # fmt: skip
 reciprocal_hypot: Primitive = _primitive(
     "reciprocal_hypot", 1, lambda mp, a: 1 / mp.sqrt(1 + a * a), r"\frac{{1}}{{\sqrt{{1 + ({0})^2}}}}",
@@ -285,11 +292,12 @@ reciprocal_hypot: Primitive = _primitive(
 
 sigmoid: Primitive = _primitive(
     "sigmoid", 1, lambda mp, a: 1 / (1 + mp.exp(-a)), r"\sigma({0})",
-    partials=lambda a: (sigmoid(a) * sigmoid(-a),), definition=lambda a: 1 / (1 + exp(-a)), doc="1/(1 + exp(-a)).",
+    partials=lambda a: (sigmoid(a) * sigmoid(-a),), slope_by_value=lambda v: v * (1 - v),
+    definition=lambda a: 1 / (1 + exp(-a)), doc="1/(1 + exp(-a)).",
 )  # fmt: skip
 tanh: Primitive = _primitive(
     "tanh", 1, lambda mp, a: mp.tanh(a), r"\tanh({0})", partials=lambda a: (power(sech(a), 2),),
-    definition=lambda a: 2 * sigmoid(2 * a) - 1, doc="Hyperbolic tangent.",
+    slope_by_value=lambda v: (1 - v) * (1 + v), definition=lambda a: 2 * sigmoid(2 * a) - 1, doc="Hyperbolic tangent.",
 )  # fmt: skip
 sech: Primitive = _primitive(
     "sech", 1, lambda mp, a: 1 / mp.cosh(a), r"\operatorname{{sech}}({0})", partials=lambda a: (-tanh(a) * sech(a),),
@@ -297,7 +305,8 @@ sech: Primitive = _primitive(
 )  # fmt: skip
 softplus: Primitive = _primitive(
     "softplus", 1, lambda mp, a: mp.log1p(mp.exp(a)), r"\operatorname{{softplus}}({0})",
-    partials=lambda a: (sigmoid(a),), definition=lambda a: maximum(a, 0) + log1p(exp(-absolute(a))),
+    partials=lambda a: (sigmoid(a),), slope_by_value=lambda v: -expm1(-v),
+    definition=lambda a: maximum(a, 0) + log1p(exp(-absolute(a))),
     doc="log(1 + exp(a)).",
 )  # fmt: skip
 tanh_shrink: Primitive = _primitive(
@@ -317,16 +326,19 @@ sech_softplus: Primitive = _primitive(
 )  # fmt: skip
 softsign: Primitive = _primitive(
     "softsign", 1, lambda mp, a: a / (1 + abs(a)), r"\frac{{{0}}}{{1 + \left|{0}\right|}}",
-    partials=lambda a: (1 / power(1 + absolute(a), 2),), definition=lambda a: a / (1 + absolute(a)), doc="a/(1 + |a|).",
+    partials=lambda a: (1 / power(1 + absolute(a), 2),), slope_by_value=lambda v: power(1 - absolute(v), 2),
+    definition=lambda a: a / (1 + absolute(a)), doc="a/(1 + |a|).",
 )  # fmt: skip
 algebraic_sigmoid: Primitive = _primitive(
     "algebraic_sigmoid", 1, lambda mp, a: a / mp.sqrt(1 + a * a), r"\frac{{{0}}}{{\sqrt{{1 + ({0})^2}}}}",
-    partials=lambda a: (power(reciprocal_hypot(a), 3),), definition=lambda a: a / sqrt(1 + a * a),
+    partials=lambda a: (power(reciprocal_hypot(a), 3),),
+    slope_by_value=lambda v: power((1 - v) * (1 + v), Fraction(3, 2)), definition=lambda a: a / sqrt(1 + a * a),
     doc="a/sqrt(1 + a^2), without overflow.",
 )  # fmt: skip
 half_hypot_sum: Primitive = _primitive(
     "half_hypot_sum", 1, lambda mp, a: (a + mp.sqrt(a * a + 1)) / 2, r"\tfrac12\left({0} + \sqrt{{({0})^2 + 1}}\right)",
-    partials=lambda a: ((1 + algebraic_sigmoid(a)) / 2,), definition=lambda a: (a + sqrt(a * a + 1)) / 2,
+    partials=lambda a: ((1 + algebraic_sigmoid(a)) / 2,),
+    slope_by_value=lambda v: power(reciprocal_hypot(1 / (2 * v)), 2), definition=lambda a: (a + sqrt(a * a + 1)) / 2,
     doc="(a + sqrt(a^2 + 1))/2, without overflow or cancellation.",
 )  # fmt: skip
 exp_residual: Primitive = _primitive(

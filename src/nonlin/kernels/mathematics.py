@@ -94,9 +94,9 @@ class _Exponential:
         n = shifted - rounder
         first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
         near = fma(n, -first, x.high)
-        r = fma(n, -second, near)
-        if not self.precise and x.low is not None:
-            r = r + x.low
+        # With a rest the two small terms first: their sum rounds away next to nothing.
+        given = None if self.precise else x.low
+        r = fma(n, -second, near) if given is None else near + fma(n, -second, given)
         tail = r * r * _fit("exp", lanes, r)
         p = r + tail
 

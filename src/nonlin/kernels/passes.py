@@ -72,7 +72,8 @@ class Pass:
         self._first_outside = OUTSIDE_PROTOTYPE(self._compile_outside)
         self._cells[OUTSIDE] = ctypes.cast(self._first_outside, ctypes.c_void_p).value
         self._lock = threading.Lock()
-        self._kernel = self._kernel_of(choose)
+        with np.errstate(all="ignore"):  # whatever the caller does about errors is not meant for a sample of inputs
+            self._kernel = self._kernel_of(choose)
         self._width = self._kernel.width
         self._sizes = [storage.size for _, storage in self._inputs]
         self._run: dict[bool, Callable[..., None]] = {}

@@ -8,10 +8,10 @@ relu6, hard_tanh, the shrinks...) it keeps one bit per element, where it has one
 * the slope in 8 bits where the output cannot be inverted: those of float16 and bfloat16 with a turn, and sin;
 * the input where nothing else will do: where the slope has no bounds (gcu), where a parameter learns, and in float64.
 
-The slope comes from the output by a table, so that gradients are as good as the output's rounding lets them be. Bits cannot say
-NaN: the gradient of an element that was NaN is then that of a finite one, as with torch.relu. Gradients of ``memory="low"``
-cannot be differentiated again. Compiled programs and functional transforms take no part in this: what they keep is decided by
-torch.
+The slope comes from the output by a formula, as 1 - y^2 for tanh, or by a table, so that gradients are as good as the output's
+rounding lets them be. Bits cannot say NaN: the gradient of an element that was NaN is then that of a finite one, as with
+torch.relu. Gradients of ``memory="low"`` cannot be differentiated again. Compiled programs and functional transforms take no
+part in this: what they keep is decided by torch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch import Tensor
 
 from nonlin.activation import Activation
 from nonlin.formula import primitives as p
-from nonlin.formula.calculus import canonical, differentiate
+from nonlin.formula.calculus import canonical, differentiate, slope_by_value
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
 from nonlin.formula.primitives import greater, where
 from nonlin.kernels import memory as big_memory
@@ -39,7 +39,7 @@ from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.kernels.lowering import constant_value
 from nonlin.kernels.passes import Pass, make_pass
 from nonlin.precision import get_precision
-from nonlin.torch.spelling import DTYPE_NAMES, condition_program
+from nonlin.torch.spelling import DTYPE_NAMES, program_of_x
 
 if TYPE_CHECKING:
     from nonlin.torch.elementwise import Operation
@@ -168,7 +168,10 @@ class Plan:
     """The slopes of bits 0 and 1, or the bounds of encoded ones."""
     condition: Expression | None = None
     """What the bits say."""
+    slope: Expression | None = None
+    """The slope as a formula of the output, which is its x."""
     table: SlopeTable | None = None
+    """The slope from the output, where there is no formula."""
 
     # --- forward --------------------------------------------------------------------------------------------------------
 
@@ -192,7 +195,7 @@ class Plan:
         if self.kind == "output":
             return (y,)
         if self.condition is not None:
-            bits = pack(layout.copied(condition_program(self.condition)(wide)))
+            bits = pack(layout.copied(program_of_x(self.condition)(wide)))
             return (bits,) if self.kind == "bits" else (y, bits)
         if self.kind == "slope code":
             slope = operation.pull(0)(torch.ones_like(wide), wide, *numbers)
@@ -218,6 +221,8 @@ class Plan:
         if self.kind == "slope code":
             low, high = self.slopes
             slope = kept[0].to(torch.float32) * ((high - low) / 255) + low
+        elif self.slope is not None:
+            slope = program_of_x(self.slope)(kept[0].float())
         else:
             assert self.table is not None
             slope = _look_up(self.table, kept[0], unpack(kept[1], layout) if len(kept) > 1 else None)
@@ -246,6 +251,8 @@ def _backward_pass(plan: Plan, dtype: str) -> Pass:
     if plan.kind == "slope code":
         low, high = plan.slopes
         return make_pass((("dy", dtype), ("code", "uint8")), ((dy * (code * ((high - low) / 255) + low), dtype),))
+    if plan.slope is not None:
+        return make_pass((("dy", dtype), ("x", dtype)), ((canonical(dy * plan.slope), dtype),))
     assert plan.table is not None
     sides = () if plan.table.turn is None else (("bits", "bits"),)
     return make_pass((("dy", dtype), ("y", dtype), *sides, ("table", "table")), ((dy * plan.table.operations(), dtype),))
@@ -349,7 +356,10 @@ def _low_plan(entry: Activation, formula: Expression, numbers: tuple[float, ...]
         slopes = slope(x)
         turns = list(_turns(x, slopes))
         made: list[Plan] = []
-        if len(turns) <= 1 and not (turns and half):
+        closed = None if turns else slope_by_value(formula)
+        if closed is not None:
+            made.append(Plan("output", formula, slope=closed))
+        elif len(turns) <= 1 and not (turns and half):
             turn = _bisect(slope, *turns[0]) if turns else None
             condition = None if turn is None else greater(Symbol("x"), turn)
             breaks = {*find_breaks(formula, x), *([] if turn is None else [turn])}

@@ -322,10 +322,10 @@ class Program:
         return None if low is None else -low, high, endless, bool(np.isnan(nan))
 
 
-def condition_program(condition: Expression) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a condition on x as a function in torch operations."""
+def program_of_x(expression: Expression) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a condition on x, or a formula of finite x, as a function of float32 tensors in torch operations."""
     spelling = _Spelling({"x": "x"}, torch.float32)
-    result = spelling(condition)
+    result = spelling(expression)
     return _function("\n    ".join(["def program(x):", *spelling.lines, f"return {result}\n"]))
 
 
