@@ -86,16 +86,15 @@ def _two_parts_of_log2(lanes: Lanes) -> tuple[Fraction, Fraction]:
 class _Exponential:
     """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once."""
 
-    def __init__(self, x: Number, *, precise: bool = False) -> None:
+    def __init__(self, x: Number) -> None:
         lanes = x.lanes
-        self.precise = precise or lanes.compensated
         rounder = Constant(ROUNDERS[lanes.element])
         shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
         n = shifted - rounder
         first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
         near = fma(n, -first, x.high)
         # With a rest the two small terms first: their sum rounds away next to nothing.
-        given = None if self.precise else x.low
+        given = None if lanes.compensated else x.low
         r = fma(n, -second, near) if given is None else near + fma(n, -second, given)
         tail = r * r * _fit("exp", lanes, r)
         p = r + tail
@@ -103,12 +102,10 @@ class _Exponential:
         def rest() -> Expression:
             # What the last sum, the reduction and the argument left over.
             low = (near - r) - n * second
-            if not lanes.compensated and x.low is None:
-                return low + (tail - (p - r))
             return fma(1 + p, low if x.low is None else low + x.low, tail - (p - r))
 
         self.power = Number(lanes, power_of_two(shifted))
-        self.p = Number(lanes, p, rest if self.precise else None)
+        self.p = Number(lanes, p, rest if lanes.compensated else None)
 
     def plus(self, constant: int) -> Number:
         """exp(x) + constant."""
@@ -126,21 +123,13 @@ class _Exponential:
         more = self.p * factor
         if factor.lanes.compensated:
             return factor + more
-        known = factor.known_low
-        if self.precise and self.p.low is not None:
-            known = self.p.low * factor.high if known is None else fma(self.p.low, factor.high, known)
-        if known is not None:
-            more = more + Number(factor.lanes, known)
-        total = factor + more
-        return Number(factor.lanes, total.high, ((factor - total) + more).high) if self.precise else total
+        if factor.known_low is not None:
+            more = more + Number(factor.lanes, factor.known_low)
+        return factor + more
 
     def times(self, factor: Number) -> Number:
         """exp(x)*factor."""
         return self.power * self.significand_times(factor)
-
-
-def _or_nothing(low: Expression | None) -> Expression:
-    return Constant(0) if low is None else low
 
 
 def exp(x: Number) -> Number:
@@ -573,19 +562,29 @@ def normal_slope(u: Number) -> Number:
     return where(u < 0, tail, 1 - tail)
 
 
+def _product_rest(a: Number, b: Number, product: Number) -> Number:
+    """Return what a product has rounded away."""
+    return Number(a.lanes, fma(a.high, b.high, -product.high))
+
+
+class _Falling:
+    """``e = exp(-|u|)`` and ``(1 + e)^2``, with what either rounds away."""
+
+    def __init__(self, u: Number) -> None:
+        exponential = _Exponential(-abs(u))
+        self.e = e = exponential.plus(0)
+        self.e_lost = (exponential.power - e) + exponential.power * exponential.p
+        more = e * e + 2 * e
+        self.bottom = 1 + more
+        self.bottom_lost = (1 - self.bottom) + more
+
+
 def sigmoid_slope(u: Number) -> Number:
     """sigmoid(u)*sigmoid(-u), the derivative of sigmoid(u)."""
-    # e/(1 + e)^2 with e = exp(-|u|)
-    exponential = _Exponential(-abs(u), precise=True)
-    significand, power = exponential.significand_times(Number.constant(u.lanes, Fraction(1))), exponential.power
-    e = power * significand
-    root = 1 + e
-    lost = ((1 - root) + e) + power * Number(u.lanes, _or_nothing(significand.low))
-    bottom = root * root
-    inverse = 1 / bottom
-    lost = Number(u.lanes, fma(root.high, root.high, -bottom.high)) + 2 * root * lost
-    low = (1 - bottom * inverse) - lost * inverse
-    return exponential.times(Number(u.lanes, inverse.high, (low * inverse).high))
+    at = _Falling(u)  # e/(1 + e)^2
+    # What was lost counts for about (1 - e)^2: fully where e is small, hardly where it is 1.
+    rest = 1 - at.e
+    return at.e / at.bottom + (at.e_lost - at.e * at.bottom_lost) * (rest * rest)
 
 
 def tanh_slope(u: Number) -> Number:
@@ -596,21 +595,17 @@ def tanh_slope(u: Number) -> Number:
 def gate_slope(u: Number, w: Number) -> Number:
     """sigmoid(u)*(1 + w*sigmoid(-u)), with w = u the derivative of u*sigmoid(u)."""
     # below zero e (e + 1 + w)/(1 + e)^2 with e = exp(-|u|), above 1 - e (e + 1 - w)/(1 + e)^2
-    exponential = _Exponential(-abs(u), precise=True)
-    e, below = exponential.plus(0), u < 0
+    at, below = _Falling(u), u < 0
     turned = where(below, w, -w)
     more = 1 + turned
-    bottom = 1 + e * (2 + e)
-    lost = (1 - bottom) + e * (2 + e)
-    top = e + more
-    low = (more - top) + e
+    top = at.e + more
+    top_lost = (more - top) + at.e
     if turned.low is not None:
-        low = low + (turned - (more - 1)) + Number(u.lanes, turned.low)
-    top = Number(u.lanes, top.high, low.high)
-    product, inverse = exponential.significand_times(top), 1 / bottom
-    quotient = product * inverse
-    remainder = (product - quotient * bottom) + (Number(u.lanes, _or_nothing(product.known_low)) - quotient * lost)
-    part = exponential.power * (quotient + remainder * inverse)
+        top_lost = top_lost + (turned - (more - 1)) + Number(u.lanes, turned.low)
+    product = at.e * top
+    quotient = product / at.bottom
+    lost = at.e_lost * top + (at.e * top_lost - quotient * at.bottom_lost) + _product_rest(at.e, top, product)
+    part = quotient + lost * (1 - at.e * Fraction(3, 4))  # about 1/bottom
     return where(below, part, 1 - part)
 
 
