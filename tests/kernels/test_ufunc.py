@@ -16,7 +16,7 @@ import pytest
 import nonlin as nl
 from concurrency import at_once
 from entries import ELEMENTWISE, FLOATS, ORDERS, POINTS, distinct, over_entries, parameters, typed
-from nonlin.formula import Symbol, canonical, exp, where
+from nonlin.formula import Symbol, canonical, exp, sigmoid, where
 from nonlin.kernels.storage import STREAMED
 from nonlin.kernels.ufunc import Function, make_ufunc
 from oracle import ulp_error, value
@@ -678,3 +678,11 @@ def start(setting: str) -> subprocess.CompletedProcess[str]:
 def test_environment_sets_precision() -> None:
     assert start("exact").stdout == "exact\n"
     assert "ValueError: precision must be 'fast' or 'exact', got 'sloppy'" in start("sloppy").stderr
+
+
+@pytest.mark.parametrize("rate", [1e-320, 1e-30, 1e30])
+def test_an_exponential_of_a_tiny_or_huge_multiple(rate: float) -> None:
+    rising = make_ufunc(Function("rising", (canonical(sigmoid(rate * Symbol("x"))),), ("x",), {}))
+    x = np.array([-3.0, 0.0, 2.0])
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(rising(x), 1 / (1 + np.exp(-rate * x)), rtol=1e-15)

@@ -364,7 +364,7 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
         node.arguments[0].arguments[0]
         for result in operations
         for node in postorder(result)
-        if is_application(node, "power_of_two")
+        if is_application(node, "power_of_two") and is_application(node.arguments[0], "fma")  # else it is constant
     ]
     if not exponents:
         return None
@@ -377,11 +377,10 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
             continue
         # |c x^k| <= limit is a condition on x itself.
         factor, x, degree = monomial
-        bound = Fraction((limit / abs(float(factor))) ** (1 / degree))
-        bounds[x] = min(bound, bounds.get(x, bound))
-    operands = [Symbol(name) for name in sorted(frozenset().union(*map(symbols, operations)))]
-    largest = [min(bounds.get(x, _LARGEST_OPERAND), _LARGEST_OPERAND) for x in operands]
-    conditions += [p.absolute(x) <= Constant(bound) for x, bound in zip(operands, largest, strict=True)]
+        size = min(limit / abs(factor), _LARGEST_OPERAND**2)
+        bounds[x] = min(Fraction(float(size) ** (1 / degree)), bounds.get(x, _LARGEST_OPERAND))
+    operands = (Symbol(name) for name in sorted(frozenset().union(*map(symbols, operations))))
+    conditions += [p.absolute(x) <= Constant(bounds.get(x, _LARGEST_OPERAND)) for x in operands]
     return reduce(p.logical_and, dict.fromkeys(conditions))
 
 
