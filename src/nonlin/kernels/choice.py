@@ -181,8 +181,10 @@ def choose_moderate_lanes(question: Question) -> tuple[Lanes, int] | None:
 
 
 def _cost(operations: Expression, lanes: Lanes) -> int:
-    """Estimate the time that a body takes: twice as many vectors hold the same elements as float64."""
-    return sum(isinstance(node, Application) for node in postorder(operations)) * (2 if lanes.element == "float64" else 1)
+    """Estimate the time that a body takes: twice as many vectors hold the same elements as float64, and divide slower."""
+    slow, vectors = (8, 2) if lanes.element == "float64" else (4, 1)
+    nodes = [node for node in postorder(operations) if isinstance(node, Application)]
+    return vectors * sum(slow if node.primitive.name in ("divide", "sqrt") else 1 for node in nodes)
 
 
 def _is_steep(node: Expression) -> bool:
@@ -240,8 +242,9 @@ class _Sample:
             # Next to a zero, where terms cancel, only compensated lanes are right enough.
             return DOUBLE if len(self.zeros) > 2 else EXACT
         everywhere = np.ones(self.x.shape, bool)
-        bodies = ((lanes, lower(self.formula, lanes, self.parameters)) for lanes in (SINGLE, COMPENSATED))
-        return next((lanes for lanes, body in bodies if self._holds(lanes, body, everywhere).all()), EXACT)
+        bodies = {lanes: lower(self.formula, lanes, self.parameters) for lanes in (SINGLE, COMPENSATED, EXACT)}
+        cheapest = sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes))
+        return next(lanes for lanes in cheapest if lanes is EXACT or self._holds(lanes, bodies[lanes], everywhere).all())
 
     def moderate_lanes(self) -> tuple[Lanes, int] | None:
         """The cheapest arithmetic that will do for moderate inputs, and what moderate is."""
