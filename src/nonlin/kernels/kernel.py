@@ -17,7 +17,7 @@ LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
 
 #: So few operations are done on twice as many elements at once: a processor is kept busier than by a single chain of them.
 #: With more, intermediate results would have to be put down in memory.
-_FEW = 56
+_FEW = 60
 
 
 def width_of(element: str | None) -> int:

@@ -563,28 +563,22 @@ def normal_slope(u: Number) -> Number:
 
 
 def _product_rest(a: Number, b: Number, product: Number) -> Number:
-    """Return what a product has rounded away."""
+    """Return by how much a product exceeds a number."""
     return Number(a.lanes, fma(a.high, b.high, -product.high))
-
-
-class _Falling:
-    """``e = exp(-|u|)`` and ``(1 + e)^2``, with what either rounds away."""
-
-    def __init__(self, u: Number) -> None:
-        exponential = _Exponential(-abs(u))
-        self.e = e = exponential.plus(0)
-        self.e_lost = (exponential.power - e) + exponential.power * exponential.p
-        more = e * e + 2 * e
-        self.bottom = 1 + more
-        self.bottom_lost = (1 - self.bottom) + more
 
 
 def sigmoid_slope(u: Number) -> Number:
     """sigmoid(u)*sigmoid(-u), the derivative of sigmoid(u)."""
-    at = _Falling(u)  # e/(1 + e)^2
+    # e/(1 + e)^2 with e = exp(-|u|)
+    exponential = _Exponential(-abs(u))
+    e = exponential.plus(0)
+    e_lost = (exponential.power - e) + exponential.power * exponential.p
+    more = e * e + 2 * e
+    bottom = 1 + more
+    bottom_lost = (1 - bottom) + more
     # What was lost counts for about (1 - e)^2: fully where e is small, hardly where it is 1.
-    rest = 1 - at.e
-    return at.e / at.bottom + (at.e_lost - at.e * at.bottom_lost) * (rest * rest)
+    rest = 1 - e
+    return e / bottom + (e_lost - e * bottom_lost) * (rest * rest)
 
 
 def tanh_slope(u: Number) -> Number:
@@ -594,19 +588,22 @@ def tanh_slope(u: Number) -> Number:
 
 def gate_slope(u: Number, w: Number) -> Number:
     """sigmoid(u)*(1 + w*sigmoid(-u)), with w = u the derivative of u*sigmoid(u)."""
-    # below zero e (e + 1 + w)/(1 + e)^2 with e = exp(-|u|), above 1 - e (e + 1 - w)/(1 + e)^2
-    at, below = _Falling(u), u < 0
-    turned = where(below, w, -w)
-    more = 1 + turned
-    top = at.e + more
-    top_lost = (more - top) + at.e
-    if turned.low is not None:
-        top_lost = top_lost + (turned - (more - 1)) + Number(u.lanes, turned.low)
-    product = at.e * top
-    quotient = product / at.bottom
-    lost = at.e_lost * top + (at.e * top_lost - quotient * at.bottom_lost) + _product_rest(at.e, top, product)
-    part = quotient + lost * (1 - at.e * Fraction(3, 4))  # about 1/bottom
-    return where(below, part, 1 - part)
+    # (1 + e (1 + w))/(1 + e)^2 with e = exp(-u), the exponential of sigmoid(u)
+    exponential = _Exponential(-u)
+    e, more = exponential.plus(0), exponential.power * exponential.p
+    e_lost = (exponential.power - e) + more
+    bottom, whole = exponential.plus(1), exponential.power + 1
+    bottom_lost = ((whole - bottom) + more) + ((exponential.power - whole) + 1)
+    inverse = 1 / bottom
+    inverse_lost = ((1 - inverse * bottom) - inverse * bottom_lost) * inverse
+    square = inverse * inverse
+    square_lost = _product_rest(inverse, inverse, square) + 2 * inverse * inverse_lost
+    factor = 1 + w
+    top = 1 + e * factor
+    top_lost = _product_rest(e, factor, top) + 1 + e_lost * factor
+    if w.low is not None:
+        top_lost = top_lost + e * ((w - (factor - 1)) + Number(u.lanes, w.low))
+    return top * square + (top * square_lost + top_lost * square)
 
 
 def mish_slope(u: Number, w: Number) -> Number:
