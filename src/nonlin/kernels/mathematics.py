@@ -84,14 +84,20 @@ def _two_parts_of_log2(lanes: Lanes) -> tuple[Fraction, Fraction]:
 
 
 class _Exponential:
-    """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once."""
+    """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once.
 
-    def __init__(self, x: Number) -> None:
+    A ``coarse`` one takes log(2) in one piece, for those to whom the error of large results is all the same.
+    """
+
+    def __init__(self, x: Number, *, coarse: bool = False) -> None:
         lanes = x.lanes
         rounder = Constant(ROUNDERS[lanes.element])
         shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
         n = shifted - rounder
-        first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
+        parts = _two_parts_of_log2(lanes)
+        if coarse and not lanes.compensated:
+            parts = lanes.round(CONSTANTS["log(2)"]), Fraction(0)
+        first, second = map(Constant, parts)
         near = fma(n, -first, x.high)
         # With a rest the two small terms first: their sum rounds away next to nothing.
         given = None if lanes.compensated else x.low
@@ -214,7 +220,7 @@ def tanh(x: Number) -> Number:
     if x.lanes.moderate:
         square = x.high * x.high
         small = x - Number(x.lanes, x.high * square * _fit("tanh", x.lanes, square))
-        return where(abs(x) <= Fraction(11, 20), small, with_sign(1 - 2 / _Exponential(abs(x) * 2).plus(1), x))
+        return where(abs(x) <= Fraction(11, 20), small, with_sign(1 - 2 / _Exponential(abs(x) * 2, coarse=True).plus(1), x))
     e = expm1(-2 * abs(x))
     result = with_sign(-e / (2 + e), x)
     if x.exponent is None:
@@ -416,7 +422,11 @@ def erf(x: Number) -> Number:
         # 2*normal_cdf(x*sqrt(2)) - 1
         at = _ModerateNormal(x * CONSTANTS["sqrt(2)"])
         first, rest = _first_and_rest("erf", x.lanes, (x * x).high)
-        tail = at.density.times(at.inverse * at.fit("mills"))
+        if x.lanes.compensated:
+            tail = at.density.times(at.inverse * at.fit("mills"))
+        else:  # of a tail of at most 0.16 the last digits do not matter
+            density = _Exponential(Number(x.lanes, (-(x * x)).high), coarse=True)
+            tail = density.times(at.inverse * Number(x.lanes, _fit("mills", x.lanes, at.t)))
         return where(abs(x) <= 1, x * first + x * rest, with_sign(1 - 2 * tail, x))
     square = x.applied() * x.applied()
     small = x * _leading_fit("erf", x.lanes, smaller(square.high, Constant(1)))
