@@ -160,10 +160,25 @@ def _terms(node: Expression, times: Fraction = Fraction(1)) -> list[tuple[Fracti
     return [(coefficient * times, powers)]
 
 
+def _opened(terms: list[tuple[Fraction, Powers]]) -> list[tuple[Fraction, Powers]]:
+    """Multiply out a sum times a number where another term is like one of its own: 2*(1 + x**2) + x**2 is 2 + 3*x**2."""
+    kinds = [frozenset(powers.items()) for _, powers in terms]
+    result = []
+    for k, (coefficient, powers) in enumerate(terms):
+        (base, exponent), *others = powers.items() or [(Constant(1), 0)]
+        if exponent == 1 and not others and isinstance(base, Application) and base.primitive in _SUMS:
+            inner = _collect(base)
+            if any(frozenset(own.items()) in (*kinds[:k], *kinds[k + 1 :]) for _, own in inner):
+                result += [(coefficient * part, own) for part, own in inner]
+                continue
+        result.append((coefficient, powers))
+    return result
+
+
 @cache
 def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     merged: dict[frozenset[tuple[Expression, int]], tuple[Fraction, Powers]] = {}
-    for coefficient, powers in _terms(node):
+    for coefficient, powers in _opened(_terms(node)):
         key = frozenset(powers.items())
         merged[key] = (merged[key][0] + coefficient if key in merged else coefficient, powers)
     return [term for term in merged.values() if term[0]]
