@@ -144,6 +144,10 @@ class Number:
         total = a.high + b.high
 
         def rest() -> Expression | None:
+            if a.lanes.moderate and not a.lanes.compensated:
+                for one, other in ((a, b), (b, a)):
+                    if _power_of_two(one.high):  # a multiple of the total's last digit, unless that is huge
+                        return _sum((one.high - total) + other.high, a.low, b.low)
             # Knuth's two-sum: exact whichever of the two is larger.
             part = total - a.high
             return _sum((a.high - (total - part)) + (b.high - part), a.low, b.low)
