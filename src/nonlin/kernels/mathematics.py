@@ -572,8 +572,8 @@ def normal_slope(u: Number) -> Number:
     return where(u < 0, tail, 1 - tail)
 
 
-def _product_rest(a: Number, b: Number, product: Number) -> Number:
-    """Return by how much a product exceeds a number."""
+def _excess(a: Number, b: Number, product: Number) -> Number:
+    """Return by how much the product of a and b exceeds what was taken for it."""
     return Number(a.lanes, fma(a.high, b.high, -product.high))
 
 
@@ -607,10 +607,10 @@ def gate_slope(u: Number, w: Number) -> Number:
     inverse = 1 / bottom
     inverse_lost = ((1 - inverse * bottom) - inverse * bottom_lost) * inverse
     square = inverse * inverse
-    square_lost = _product_rest(inverse, inverse, square) + 2 * inverse * inverse_lost
+    square_lost = _excess(inverse, inverse, square) + 2 * inverse * inverse_lost
     factor = 1 + w
     top = 1 + e * factor
-    top_lost = _product_rest(e, factor, top) + 1 + e_lost * factor
+    top_lost = _excess(e, factor, top) + 1 + e_lost * factor
     if w.low is not None:
         top_lost = top_lost + e * ((w - (factor - 1)) + Number(u.lanes, w.low))
     return top * square + (top * square_lost + top_lost * square)

@@ -356,10 +356,12 @@ def _low_plan(entry: Activation, formula: Expression, numbers: tuple[float, ...]
         slopes = slope(x)
         turns = list(_turns(x, slopes))
         made: list[Plan] = []
-        closed = None if turns else slope_by_value(formula)
-        if closed is not None:
-            made.append(Plan("output", formula, slope=closed))
-        elif len(turns) <= 1 and not (turns and half):
+        by_output = None if turns else slope_by_value(formula)
+        if by_output is not None:
+            plan = Plan("output", formula, slope=by_output)
+            if _holds(plan, entry, numbers):  # before a table is made
+                return plan
+        if len(turns) <= 1 and not (turns and half):
             turn = _bisect(slope, *turns[0]) if turns else None
             condition = None if turn is None else greater(Symbol("x"), turn)
             breaks = {*find_breaks(formula, x), *([] if turn is None else [turn])}
