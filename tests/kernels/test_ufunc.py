@@ -621,6 +621,16 @@ def test_exact_is_float64_rounded_once(name: str) -> None:
             assert max(errors, default=0.0) <= 0.5001
 
 
+@pytest.mark.parametrize(("name", "zero"), [("gelu", -0.7517915), ("silu", -1.2784646), ("mish", -1.1924312)])
+def test_exact_slopes_next_to_their_zero(name: str, zero: float) -> None:
+    distances = np.concatenate([np.geomspace(1e-7, 0.1, 60), [0, 2**-10, 2**-10 * 1.001, 2**-10 * 0.999]])
+    x = np.concatenate([zero - distances, zero + distances]).astype(np.float32)
+    with nl.precision("exact"):
+        slopes = ELEMENTWISE[name].derivative(x)
+    errors = [ulp_error(slope, value(name, float(at), 1), "float32") for slope, at in zip(slopes, x, strict=True)]
+    assert max(errors) <= 0.5001
+
+
 def test_precision_is_fast_by_default_and_leaves_float64_alone() -> None:
     assert nl.get_precision() == "fast"
     x = np.linspace(-9, 9, 2001)

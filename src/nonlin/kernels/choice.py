@@ -9,7 +9,7 @@ rounds away costs about as much again, and so do float64 lanes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nonlin.formula.expression import Application, Expression, Symbol, postorder, symbols
+from nonlin.formula.primitives import absolute
 from nonlin.kernels.lowering import guard_of, interpret, lower
 from nonlin.kernels.machine import is_application
 from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SINGLE, Lanes
@@ -38,6 +39,9 @@ _LOOKED_INTO = 64
 _AROUND = (np.arange(512) * (5**0.5 / 2) % 1 - 0.5) * 2.0**-9
 #: How large the arguments of exponentials may be for moderate inputs; the largest that will do is taken.
 _LIMITS = (80, 40, 16)
+#: Exact results that are so close to one of a few zeros are computed with rests.
+_BESIDE = 2.0**-10
+_FEW_ZEROS = 4
 #: What may compute each kind of result, the fastest first.
 _CANDIDATES = {
     "single": (SINGLE, COMPENSATED, EXACT),
@@ -139,9 +143,13 @@ def choose(*questions: Question) -> Choice:
     moderate = {question: answer for question, answer in found.items() if answer is not None}
     if not moderate or len(moderate) < len(guarded):
         return choose_for_all(*questions)
-    chosen = [moderate[q][0] if q in moderate else choose_lanes(q).for_moderate() for q in questions]
-    limit = min(limit for _, limit in moderate.values())
-    return _choice(questions, chosen, limit)
+    chosen = [moderate[q].lanes if q in moderate else choose_lanes(q).for_moderate() for q in questions]
+    choice = _choice(questions, chosen)
+    guard = guard_of(min(answer.limit for answer in moderate.values()), *choice.operations)
+    for zero in sorted({zero for answer in moderate.values() for zero in answer.zeros}):
+        beside = absolute(Symbol("x") - zero) >= _BESIDE
+        guard = beside if guard is None else guard & beside
+    return replace(choice, guard=guard)
 
 
 def choose_for_all(*questions: Question) -> Choice:
@@ -149,14 +157,14 @@ def choose_for_all(*questions: Question) -> Choice:
     return _choice(questions, [choose_lanes(question) for question in questions])
 
 
-def _choice(questions: Sequence[Question], chosen: Sequence[Lanes], limit: int | None = None) -> Choice:
+def _choice(questions: Sequence[Question], chosen: Sequence[Lanes]) -> Choice:
     """Lower each formula in its own arithmetic where they have lanes of one type, or all in the most careful one."""
     careful = max(chosen, key=lambda lanes: (lanes.goal, lanes.compensated))
     operations = tuple(
         question.lowered(lanes if lanes.element == careful.element else careful)
         for question, lanes in zip(questions, chosen, strict=True)
     )
-    return Choice(careful.element, operations, None if limit is None else guard_of(limit, *operations))
+    return Choice(careful.element, operations)
 
 
 def _needs_guard(question: Question) -> bool:
@@ -171,12 +179,20 @@ def choose_lanes(question: Question) -> Lanes:
     return _sample(question).lanes()
 
 
-@cache
-def choose_moderate_lanes(question: Question) -> tuple[Lanes, int] | None:
-    """Choose a faster arithmetic for moderate inputs, and the limit of its guard; None if there is none.
+@dataclass(frozen=True)
+class Moderate:
+    """An arithmetic for moderate inputs, and which these are."""
 
-    What moderate means is said by :func:`~nonlin.kernels.lowering.guard_of`.
-    """
+    lanes: Lanes
+    limit: int
+    """What :func:`~nonlin.kernels.lowering.guard_of` is told."""
+    zeros: tuple[float, ...] = ()
+    """Where terms cancel more than this arithmetic can bear: inputs next to these are not moderate."""
+
+
+@cache
+def choose_moderate_lanes(question: Question) -> Moderate | None:
+    """Choose a faster arithmetic for moderate inputs; None if there is none."""
     return _sample(question).moderate_lanes() if _needs_guard(question) else None  # without exponentials nothing is gained
 
 
@@ -246,25 +262,67 @@ class _Sample:
         cheapest = sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes))
         return next(lanes for lanes in cheapest if lanes is EXACT or self._holds(lanes, bodies[lanes], everywhere).all())
 
-    def moderate_lanes(self) -> tuple[Lanes, int] | None:
+    def moderate_lanes(self) -> Moderate | None:
         """The cheapest arithmetic that will do for moderate inputs, and what moderate is."""
         candidates = _CANDIDATES[self.kind]
-        # A sample hardly ever meets the inputs next to a zero, of which exact results ask most.
-        if self.shaped or (self.kind == "exact" and len(self.zeros) > 2):
+        if self.shaped:
+            candidates = (self.lanes(),)
+        elif self.kind == "exact" and len(self.zeros) > 2:
+            # A sample hardly ever meets the inputs next to a zero, of which exact results ask most.
+            found = self._exact_beside_zeros()
+            if found is not None:
+                return found
             candidates = (self.lanes(),)
         # The first one is the cheapest; which of the others is depends on the formula.
         for group in (candidates[:1], candidates[1:]):
             bodies = {lanes: lower(self.formula, lanes.for_moderate(), self.parameters) for lanes in group}
             for lanes in sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes)):
-                guards = {limit: guard_of(limit, bodies[lanes]) for limit in _LIMITS}
-                inside = {n: self._run(g, lanes.element, self.x).astype(bool) for n, g in guards.items() if g is not None}
-                if not inside:
-                    return None
-                holds = self._holds(lanes, bodies[lanes], inside[_LIMITS[0]])
-                for limit in _LIMITS:
-                    if holds[inside[limit]].all():
-                        return lanes.for_moderate(), limit
+                limit = self._limit(lanes, bodies[lanes], np.ones(self.x.shape, bool))
+                if limit is not None:
+                    return Moderate(lanes.for_moderate(), limit)
         return None
+
+    def _limit(self, lanes: Lanes, body: Expression, among: npt.NDArray[np.bool_]) -> int | None:
+        """Return the largest limit up to which a body keeps what is promised, among some of the points."""
+        guards = {limit: guard_of(limit, body) for limit in _LIMITS}
+        inside = {n: among & self._run(g, lanes.element, self.x).astype(bool) for n, g in guards.items() if g is not None}
+        if not inside:
+            return None
+        holds = self._holds(lanes, body, inside[_LIMITS[0]])
+        return next((limit for limit in _LIMITS if holds[inside[limit]].all()), None)
+
+    def _exact_beside_zeros(self) -> Moderate | None:
+        """Return float64 without rests if that is right everywhere but next to the zeros."""
+        found = {x: self._zero_after(x) for x in self.zeros[1:-1]}
+        known = sorted({zero for zero in found.values() if zero is not None})
+        # Points beside a crossing look as if the function touched zero there.
+        touched = [x for x in found if all(abs(x - zero) > 16 * _BESIDE for zero in known)]
+        if touched or len(known) > _FEW_ZEROS:
+            return None
+        body = lower(self.formula, PLAIN_DOUBLE.for_moderate(), self.parameters)
+        # Near a zero the judge is not fine enough either, so there it is another one.
+        near = 64 * _BESIDE
+        limit = self._limit(PLAIN_DOUBLE, body, np.abs(self.x[:, None] - known).min(axis=1) >= near)
+        distances = np.geomspace(_BESIDE, near, 500)
+        x = np.concatenate([zero + sign * distances for zero in known for sign in (-1, 1)])
+        want = self._run(lower(self.formula, DOUBLE, self.parameters), "longdouble", x)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            errors = np.abs(self._run(body, "float64", x) / want - 1)
+        if limit is None or not (errors <= _ULPS["exact"] * 2.0**-24).all():
+            return None
+        return Moderate(PLAIN_DOUBLE.for_moderate(), limit, tuple(known))
+
+    def _zero_after(self, x: float) -> float | None:
+        """Return the zero between a point of the sample and the next, or None if the function only touches it there."""
+        low, high = x, self.x[np.searchsorted(self.x, x, side="right")]
+        for _ in range(3):  # each time a hundredth
+            points = np.linspace(low, high, 101)
+            signs = np.sign(self._wanted(points))
+            change = np.flatnonzero(signs[1:] != signs[:-1])
+            if len(change) != 1 or signs[0] * signs[-1] >= 0:
+                return None
+            low, high = points[change[0]], points[change[0] + 1]
+        return float(np.float32(high))
 
     def _holds(self, lanes: Lanes, operations: Expression, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """Where a kind of lanes keeps what is promised, among some of the points."""
