@@ -108,11 +108,9 @@ class _Lowering(Spelling[_Spelled]):
         exact = constant_value(node)
         if exact is not None:
             return self.constant(exact)
-        plain = self.lanes.moderate and not self.lanes.compensated
-        for pattern, function in (*GENERAL_COMBINATIONS, *(MODERATE_COMBINATIONS if plain else ())):
-            found = next(match(pattern, node, {}), None)
-            if found is not None:
-                return function(**{name: self._number(part) for name, part in found.items()})
+        combined = self._combined(node)
+        if combined is not None:
+            return combined
         if primitive is p.multiply and is_application(node.arguments[1], "where"):
             # Constants are multiplied with each other: 1.05*where(x > 0, x, 1.67*expm1(x)) rounds once less.
             factor = constant_value(node.arguments[0])
@@ -130,13 +128,13 @@ class _Lowering(Spelling[_Spelled]):
             inverse = self.constant(Fraction(1)) / self._number(base)
             dividend: Number = arguments[0]
             return dividend * _integer_power(inverse, int(power.value))
-        if primitive is p.multiply and is_application(node.arguments[1], "integer_power"):
-            # c*x^n as ((c*x)*x)...: x^n alone may overflow where the product does not, and 0*inf is no number.
-            base, power = node.arguments[1].arguments
-            product = _integer_power(self._number(base), int(power.value), arguments[0])
-            return self._zero_wins(product, arguments, node)
         if primitive is p.multiply:
-            return self._zero_wins(arguments[0] * arguments[1], arguments, node)
+            product, second = arguments[0] * arguments[1], node.arguments[1]
+            if is_application(second, "integer_power") and self._combined(second) is None:
+                # c*x^n as ((c*x)*x)...: x^n alone may overflow where the product does not, and 0*inf is no number.
+                base, power = second.arguments
+                product = _integer_power(self._number(base), int(power.value), arguments[0])
+            return self._zero_wins(product, arguments, node)
         if primitive is p.maximum or primitive is p.minimum:
             return _extreme(primitive is p.maximum, *arguments)
         if primitive is p.where:
@@ -146,6 +144,15 @@ class _Lowering(Spelling[_Spelled]):
             if is_application(condition, "less") and condition.arguments == (a, b):
                 return _extreme(False, *arguments[1:])
         return super().application(primitive, arguments, node)
+
+    def _combined(self, node: Expression) -> Number | None:
+        """Return what is computed together in fewer operations, if the node is that."""
+        plain = self.lanes.moderate and not self.lanes.compensated
+        for pattern, function in (*GENERAL_COMBINATIONS, *(MODERATE_COMBINATIONS if plain else ())):
+            found = next(match(pattern, node, {}), None)
+            if found is not None:
+                return function(**{name: self._number(part) for name, part in found.items()})
+        return None
 
     def _zero_wins(self, product: Number, factors: tuple[Number, Number], node: Application) -> Number:
         """A parameter of 0 makes a product 0 whatever x is, as the limit at infinity has it."""
