@@ -80,8 +80,8 @@ def slope_by_value(formula: Expression) -> Expression | None:
     >>> from nonlin.formula import Symbol, expm1, tanh, where
     >>> from nonlin.formula.calculus import slope_by_value
     >>> x = Symbol("x")
-    >>> print(slope_by_value(where(x > 0, x, 2 * expm1(x))))
-    where(x > 0, 1, 2 + x)
+    >>> print(slope_by_value(where(x > 0, x, expm1(x))))
+    where(x > 0, 1, 1 + x)
     >>> print(slope_by_value(tanh(x)))
     (1 - x)*(1 + x)
     """
