@@ -299,6 +299,7 @@ def test_names_in_patterns_do_not_capture_those_of_a_formula() -> None:
         1 - (2 - tanh(3 * x)) / 4,
         where(x >= 1, 2 * x - 1, x),
         where(x > 1, x, 1),
+        where(x > sqrt(2), x, sqrt(2)),
     ],
     ids=str,
 )

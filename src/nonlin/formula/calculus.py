@@ -94,10 +94,10 @@ _ORDERS = (p.less, p.less_equal, p.greater, p.greater_equal)
 
 def _slope_by_value(node: Expression, value: Expression) -> Expression | None:
     """Return the derivative of a node that has some value."""
-    if isinstance(node, Symbol):
-        return Constant(1)
-    if not isinstance(node, Application):
+    if not symbols(node):
         return Constant(0)
+    if not isinstance(node, Application):
+        return Constant(1)
     arguments = node.arguments
     if node.primitive is p.where:
         condition, *branches = arguments

@@ -10,7 +10,7 @@ import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Pass:
         """
         threads.share(lambda piece: self._over(places, piece), count)
 
-    def _kernel_of(self, choose: Callable[..., Choice], widest: int = 32) -> Kernel:
+    def _kernel_of(self, choose: Callable[..., Choice], **fields: Any) -> Kernel:
         names = tuple(name for name, _ in self._inputs if name != "x")
         questions = {
             inner: Question(inner, names, (1.0,) * len(names), _question_dtype(dtype), exact=self._exact)
@@ -105,7 +105,7 @@ class Pass:
             lower_condition(formula, plain) if dtype == "bits" else _around(formula, lowered)
             for formula, dtype in self._results
         )
-        return Kernel(operations, choice.element, self._inputs, self._outputs, choice.guard, widest=widest)
+        return Kernel(operations, choice.element, self._inputs, self._outputs, choice.guard, **fields)
 
     def _compiled(self, *, streamed: bool) -> Callable[..., None]:
         if streamed not in self._run:  # by several threads at once it is compiled as often; any of them will do
