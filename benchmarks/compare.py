@@ -28,8 +28,8 @@ from rich.table import Table
 from torch import nn
 
 import nonlin as nl
-from nonlin.comparison.data import load
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Plan, Stack
+from nonlin.comparison.reading import load
 from nonlin.comparison.results import ingredients
 from nonlin.comparison.training import _Batches, initial, tables, train_stack
 

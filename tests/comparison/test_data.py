@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nonlin.comparison.data import BUNDLED, DataError, constant_score, load, prepare, split
+from nonlin.comparison.data import DataError, constant_score, prepare, split
+from nonlin.comparison.reading import load
+from nonlin.comparison.reading.bundled import BUNDLED
 
 
 def houses(rows: int = 60) -> pd.DataFrame:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import nonlin as nl
-from nonlin.comparison.data import load
 from nonlin.comparison.plan import Plan, Stack
+from nonlin.comparison.reading import load
 from nonlin.comparison.results import ingredients
 from nonlin.comparison.training import WIDEST_STACK, initial, tables, train, train_loop, train_stack
 

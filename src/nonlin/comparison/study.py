@@ -16,7 +16,7 @@ from typing import Any
 
 from nonlin.activation import Activation
 from nonlin.comparison.analysis import Analysis, analyse
-from nonlin.comparison.data import Dataset, constant_score, load, split
+from nonlin.comparison.data import Dataset, constant_score, split
 from nonlin.comparison.engine import Engine, InProcess, Job, Local, Ray
 from nonlin.comparison.ledger import Ledger, LedgerError
 from nonlin.comparison.plan import (
@@ -31,6 +31,7 @@ from nonlin.comparison.plan import (
     shrink,
     versions,
 )
+from nonlin.comparison.reading import load
 from nonlin.comparison.results import Ingredients, ingredients
 from nonlin.formula.expression import Application, postorder
 
