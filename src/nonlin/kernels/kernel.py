@@ -11,8 +11,9 @@ from nonlin.formula.expression import Expression, postorder
 from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, load_mask, store
 from nonlin.kernels.storage import BITS, TABLE, Storage, overflow_threshold
 
-#: What a loop's ``data`` points to: addresses, and then the bits of the operands' values that a kernel takes for granted.
-LOOP, OTHER, RUN, OUTSIDE, FIXED = range(5)
+#: What a loop's ``data`` points to: addresses, where its results are (see nonlin.kernels.first_call), and then the bits of the
+#: operands' values that a kernel takes for granted.
+LOOP, OTHER, RUN, OUTSIDE, RESULTS, FIXED = range(6)
 
 
 #: So few operations are done on twice as many elements at once: a processor is kept busier than by a single chain of them.

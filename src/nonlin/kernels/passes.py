@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -18,11 +19,12 @@ from nonlin.formula.expression import Application, Constant, Expression, symbols
 from nonlin.formula.primitives import add, multiply, subtract
 from nonlin.kernels import threads
 from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
-from nonlin.kernels.kernel import FIXED, OUTSIDE, Kernel
+from nonlin.kernels.first_call import FirstCall, describe_results
+from nonlin.kernels.kernel import FIXED, OUTSIDE, RESULTS, Kernel
 from nonlin.kernels.lowering import lower_condition
 from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE
 from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, TABLE, Storage
-from nonlin.kernels.ufunc import OUTSIDE_PROTOTYPE, compiler
+from nonlin.kernels.ufunc import compiler
 
 Field: TypeAlias = tuple[str, str]
 """A symbol, and what its array holds: NumPy's name of a dtype, or ``"bits"``; ``"table"`` is one that operations look up in."""
@@ -59,6 +61,16 @@ def make_pass(operands: tuple[Field, ...], results: tuple[Result, ...], *, exact
     return Pass(operands, results, exact)
 
 
+#: every pass by the address of its cells
+_passes: WeakValueDictionary[int, Pass] = WeakValueDictionary()
+_first = FirstCall(lambda data: _passes[data].compile_outside())
+
+
+@cache
+def _first_outside() -> int:
+    return compiler().compile_text(_first.outside(), "outside")
+
+
 class Pass:
     """Goes once over some arrays; see :func:`make_pass`."""
 
@@ -69,8 +81,9 @@ class Pass:
         self._element = "float64" if any(dtype == "float64" for _, dtype in (*operands, *results)) else "float32"
         # What a kernel finds behind its ``data``: here no more than the way to what it does not compute itself.
         self._cells = (ctypes.c_void_p * FIXED)()
-        self._first_outside = OUTSIDE_PROTOTYPE(self._compile_outside)
-        self._cells[OUTSIDE] = ctypes.cast(self._first_outside, ctypes.c_void_p).value
+        self._cells[OUTSIDE] = _first_outside()
+        self._cells[RESULTS] = describe_results(len(self._inputs), self._outputs)
+        _passes[ctypes.addressof(self._cells)] = self
         self._lock = threading.Lock()
         with np.errstate(all="ignore"):  # whatever the caller does about errors is not meant for a sample of inputs
             self._kernel = self._kernel_of(choose)
@@ -114,12 +127,11 @@ class Pass:
             self._run[streamed] = prototype(compiler().compile_run(self._kernel, streamed=streamed))
         return self._run[streamed]
 
-    def _compile_outside(self, places: int, data: int, count: int) -> None:
+    def compile_outside(self) -> None:
+        """Compile the kernel for what the guard of the other excludes."""
         with self._lock, np.errstate(all="ignore"):
             # A vector of the other kernel may have no more than 8 elements.
-            address = compiler().compile_outside(self._kernel_of(choose_for_all, widest=8))
-            self._cells[OUTSIDE] = address
-        OUTSIDE_PROTOTYPE(address)(places, data, count)
+            self._cells[OUTSIDE] = compiler().compile_outside(self._kernel_of(choose_for_all, widest=8))
 
     def _over(self, places: Sequence[int], piece: slice) -> None:
         """Go over whole vectors, and then over what is left, in a vector's room of its own."""

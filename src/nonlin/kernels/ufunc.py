@@ -9,10 +9,10 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from nonlin.formula.expression import Application, Constant, Expression, postord
 from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.driver import Driver
-from nonlin.kernels.kernel import FIXED, LOOP, OTHER, OUTSIDE, RUN, Kernel
+from nonlin.kernels.first_call import FirstCall, describe_results
+from nonlin.kernels.kernel import FIXED, LOOP, OTHER, OUTSIDE, RESULTS, RUN, Kernel
 from nonlin.kernels.lowering import interpret
 from nonlin.kernels.number import DOUBLE, EXACT
 from nonlin.kernels.storage import STORAGES, Storage, bits_of, overflow_threshold, round_to
@@ -31,8 +32,6 @@ from nonlin.kernels.storage import STORAGES, Storage, bits_of, overflow_threshol
 _INTEGERS = "bhilq"
 _UNSIGNED = "BHILQ"
 _FLOATS = "efd"
-_LOOP = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
-OUTSIDE_PROTOTYPE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,8 @@ class Loop:
         return tuple(zip(operands, (STORAGES[t] for t in self.types[: len(operands)]), strict=True))
 
     @property
-    def _outputs(self) -> tuple[Storage, ...]:
+    def outputs(self) -> tuple[Storage, ...]:
+        """How the results are stored."""
         return tuple(STORAGES[t] for t in self.types[len(self.function.operands) :])
 
     def _questions(self) -> list[Question]:
@@ -157,8 +157,8 @@ class Loop:
 
     def kernel(self) -> Kernel:
         """The kernel for ordinary inputs; all others are kept out by its guard, if it has one."""
-        if self._outputs[0].is_integer:
-            return Kernel(self.function.formulas, None, self._inputs, self._outputs)
+        if self.outputs[0].is_integer:
+            return Kernel(self.function.formulas, None, self._inputs, self.outputs)
         questions = self._questions()
         choice = choose(*questions)
         overflows, invalid = zip(*map(_status, questions), strict=True)
@@ -170,7 +170,7 @@ class Loop:
         return self._kernel(choose_for_all(*self._questions()), widest=8)
 
     def _kernel(self, choice: Choice, **fields: Any) -> Kernel:
-        return Kernel(choice.operations, choice.element, self._inputs, self._outputs, choice.guard, **fields)
+        return Kernel(choice.operations, choice.element, self._inputs, self.outputs, choice.guard, **fields)
 
 
 def _status(question: Question) -> tuple[bool, bool]:
@@ -198,15 +198,13 @@ def compiler() -> Compiler:
     return Compiler()
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Slot:
     """Where a loop's machine code will be found."""
 
     loop: Loop
     cells: Any
     """Addresses, as :mod:`nonlin.kernels.kernel` numbers them."""
-    compiled: Callable[..., None] | None = None
-    outside: Callable[..., None] | None = None
 
 
 class _Loops:
@@ -215,57 +213,54 @@ class _Loops:
     def __init__(self) -> None:
         self._slots: dict[int, _Slot] = {}
         self._lock = threading.RLock()
-        self._entries = {LOOP: _LOOP(self._first_call), OUTSIDE: OUTSIDE_PROTOTYPE(self._first_outside)}
-        self._jump = 0
+        self._first = FirstCall(self.compile)
+        self._first_outside = FirstCall(self._compile_outside)
+
+    @cached_property
+    def _entries(self) -> dict[int, int]:
+        """The code in each cell before there is any other."""
+        return {
+            LOOP: compiler().compile_text(self._first.loop(), "loop"),
+            OUTSIDE: compiler().compile_text(self._first_outside.outside(), "outside"),
+        }
+
+    @cached_property
+    def jump(self) -> int:
+        """The address of the instructions that jump to what a slot holds."""
+        return compiler().compile_text(_JUMP, "loop")
 
     def slot(self, loop: Loop) -> int:
         """Make a slot and return its address, which NumPy hands to the loop as its data."""
-        cells = (ctypes.c_void_p * (FIXED + len(loop.function.operands)))()
+        inputs = len(loop.function.operands)
+        cells = (ctypes.c_void_p * (FIXED + inputs))()
         for number, entry in self._entries.items():
-            cells[number] = ctypes.cast(entry, ctypes.c_void_p).value
+            cells[number] = entry
+        cells[RESULTS] = describe_results(inputs, loop.outputs)
         if not loop.general and loop.function.parameters:
             cells[OTHER] = self.slot(replace(loop, general=True))
         address = ctypes.addressof(cells)
         self._slots[address] = _Slot(loop, cells)
         return address
 
-    def jump(self) -> int:
-        """The address of the instructions that jump to what a slot holds."""
-        with self._lock:
-            if not self._jump:
-                self._jump = compiler().compile_text(_JUMP, "loop")
-            return self._jump
-
-    def compile(self, data: int) -> Callable[..., None]:
-        """Compile the loop of a slot, unless it is compiled, and return it."""
+    def compile(self, data: int) -> None:
+        """Compile the loop of a slot, unless it is compiled."""
         slot = self._slots[data]
         # Whatever the caller has NumPy do about floating-point errors is not meant for ours.
         with self._lock, np.errstate(all="ignore"):
-            if slot.compiled is None:
+            if slot.cells[LOOP] == self._entries[LOOP]:
                 kernel, fixed = slot.loop.kernel(), slot.loop.fixed
                 for k, (name, storage) in enumerate(kernel.inputs):
                     if name in fixed:
                         slot.cells[FIXED + k] = bits_of(storage, fixed[name])
                 slot.cells[RUN] = compiler().compile_run(kernel)
-                address = compiler().loop(driver_of(kernel, fixed))
-                slot.compiled = _LOOP(address)
-                slot.cells[LOOP] = address
-            return slot.compiled
+                # Last: what is interrupted before this begins anew.
+                slot.cells[LOOP] = compiler().loop(driver_of(kernel, fixed))
 
-    def _compile_outside(self, data: int) -> Callable[..., None]:
+    def _compile_outside(self, data: int) -> None:
         slot = self._slots[data]
         with self._lock, np.errstate(all="ignore"):
-            if slot.outside is None:
-                address = compiler().compile_outside(slot.loop.outside())
-                slot.outside = OUTSIDE_PROTOTYPE(address)
-                slot.cells[OUTSIDE] = address
-            return slot.outside
-
-    def _first_call(self, args: int, dims: int, steps: int, data: int) -> None:
-        self.compile(data)(args, dims, steps, data)
-
-    def _first_outside(self, places: int, data: int, count: int) -> None:
-        self._compile_outside(data)(places, data, count)
+            if slot.cells[OUTSIDE] == self._entries[OUTSIDE]:
+                slot.cells[OUTSIDE] = compiler().compile_outside(slot.loop.outside())
 
 
 def driver_of(kernel: Kernel, fixed: Mapping[str, Fraction]) -> Driver:
@@ -309,7 +304,7 @@ def make_ufunc(function: Function) -> np.ufunc:
     types = _loop_types(function)
     count, operands = len(types), len(function.operands)
     names = [tuple(_storage(c) for c in signature) for signature in types]
-    loops = (ctypes.c_void_p * count)(*[_loops.jump()] * count)
+    loops = (ctypes.c_void_p * count)(*[_loops.jump] * count)
     slots = [_loops.slot(Loop(function, signature)) for signature in names]
     data = (ctypes.c_void_p * count)(*slots)
     characters = bytes(np.dtype(c).num for signature in types for c in signature)
@@ -328,10 +323,7 @@ def make_ufunc(function: Function) -> np.ufunc:
 
 
 def compile_loop(ufunc: np.ufunc, dtype: np.dtype[Any]) -> None:
-    """Compile the loop for operands and results of one dtype ahead of its first call.
-
-    An error can leave from here; from inside a loop, where the first call would compile it, none can.
-    """
+    """Compile the loop for operands and results of one dtype ahead of its first call."""
     slot = _slots[ufunc].get((dtype.name,) * ufunc.nargs)
     if slot is not None:
         _loops.compile(slot)
@@ -350,4 +342,4 @@ def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
     )(_api()[2])
     slot = _loops.slot(Loop(function, ("bfloat16",) * count))
     _kept_alive.append(signature)
-    register(ufunc, number, _loops.jump(), ctypes.cast(signature, ctypes.c_void_p), slot)
+    register(ufunc, number, _loops.jump, ctypes.cast(signature, ctypes.c_void_p), slot)
