@@ -19,7 +19,6 @@ from nonlin.kernels.machine import (
     ROUNDERS,
     exponent,
     fma,
-    larger,
     library_cos,
     library_sin,
     polynomial,
@@ -29,7 +28,7 @@ from nonlin.kernels.machine import (
     significand,
     smaller,
 )
-from nonlin.kernels.number import Lanes, Number, clamp, square_root, where, with_sign
+from nonlin.kernels.number import Lanes, Number, clamp, small_or_zero, square_root, where, with_sign
 
 _HALF = Fraction(1, 2)
 
@@ -43,11 +42,6 @@ def _leading_fit(name: str, lanes: Lanes, x: Expression) -> Number:
     """A fitted polynomial that is a factor of the result: its constant term and last sum keep what they round away."""
     first, *others = COEFFICIENTS[name][lanes.goal]
     return Number.constant(lanes, first) + Number(lanes, x * polynomial(x, tuple(others)))
-
-
-def _harmless(low: Expression | None) -> Expression | None:
-    """A rest that cannot do harm: of an infinite number it is NaN, of a huge one huge, and what it belongs to decides then."""
-    return None if low is None else smaller(larger(low, Constant(Fraction(-1, 4))), Constant(Fraction(1, 4)))
 
 
 # --- exponentials -----------------------------------------------------------------------------------------------------
@@ -71,7 +65,7 @@ class _Reduced:
         self.low: Expression | None = None
         if lanes.compensated:
             self.low = (near - self.r) - n * second
-        given = _harmless(x.low)
+        given = x.small_low
         if given is not None:
             self.low = given if self.low is None else self.low + given
 
@@ -284,7 +278,7 @@ def tanh_shrink(x: Number) -> Number:
 
 def _finite(x: Number) -> Number:
     """|x|, with infinity replaced by the largest number."""
-    return Number(x.lanes, clamp(abs(x).high, Constant(0), Constant(x.lanes.largest)), _harmless(abs(x).low))
+    return Number(x.lanes, clamp(abs(x).high, Constant(0), Constant(x.lanes.largest)), abs(x).small_low)
 
 
 def softsign(x: Number) -> Number:
@@ -338,7 +332,7 @@ def log(x: Number) -> Number:
     square = s.high * s.high
     small = 2 * s + 2 * s * Number(lanes, square * _fit("artanh", lanes, square))
     if x.low is not None:
-        small = small + Number(lanes, larger(x.low / x.high, Constant(Fraction(-1, 4))))
+        small = small + Number(lanes, small_or_zero(x.low / x.high))
     n_log2 = [Number(lanes, where_node(above, n + 1, n)) * part for part in _two_parts_of_log2(lanes)]
     result = n_log2[0] + (small + n_log2[1])
     # -inf at 0; NaN, NaN and inf from the square root below zero, at NaN and at inf.
@@ -365,7 +359,7 @@ def _normal_tail(a: Number) -> Number:
     lanes = a.lanes
     # exp(a^2/2) times the tail, times a + 3, is smooth in (a - 3)/(a + 3), which maps [0, inf) to [-1, 1).
     a = a.applied()
-    inverse = 1 / (Number(lanes, smaller(Constant(64), a.high), _harmless(a.low)) + _TAIL_CENTRE)
+    inverse = 1 / (Number(lanes, smaller(Constant(64), a.high), a.small_low) + _TAIL_CENTRE)
     t = (1 - 2 * _TAIL_CENTRE * inverse).rounded()
     return exp(-(a * a) * _HALF) * (inverse * _leading_fit("normal_tail", lanes, t))
 
@@ -450,7 +444,7 @@ class _Quadrant:
         remaining = CONSTANTS["pi"] / 2
         part = lanes.round(remaining)
         high = fma(n, Constant(-part), x.high)  # exact: all bits of both terms are multiples of part's last one
-        low = _harmless(x.low)
+        low = x.small_low
         for _ in range(2):
             remaining -= part
             part = lanes.round(remaining)

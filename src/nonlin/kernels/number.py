@@ -98,12 +98,17 @@ class Number:
 
     @property
     def low(self) -> Expression | None:
-        """What ``high`` leaves over, or None if nothing is known of it. NaN where ``high`` is not finite."""
+        """What ``high`` leaves over, or None if nothing is known of it. It may be NaN where ``high`` is not finite only."""
         if callable(self._rest):
             self._low, self._rest = self._rest(), None
         elif self._rest is not None:
             self._low, self._rest = self._rest, None
         return None if self._low is _ZERO else self._low
+
+    @property
+    def small_low(self) -> Expression | None:
+        """What ``high`` leaves over where it is small, as it is for every number that is neither infinite nor huge."""
+        return None if self.low is None else small_or_zero(self.low)
 
     @property
     def known_low(self) -> Expression | None:
@@ -201,7 +206,8 @@ class Number:
                 remainder = remainder + a.low
             if b.low is not None:
                 remainder = fma(-high, b.low, remainder)
-            return remainder * inverse if moderate else remainder / b.high
+            # By an infinite number the remainder is 0*inf, and the quotient 0 to the last digit.
+            return remainder * inverse if moderate else _number_or_zero(remainder / b.high)
 
         exponent = _add_exponents(a.exponent, None if b.exponent is None else -b.exponent)
         return Number(self.lanes, high, rest, exponent)
@@ -244,6 +250,15 @@ def _sum(*parts: Expression | None) -> Expression:
         if part is not None:
             total = total + part
     return total
+
+
+def _number_or_zero(node: Expression) -> Expression:
+    return where_node(absolute_node(node) >= 0, node, _ZERO)
+
+
+def small_or_zero(low: Expression) -> Expression:
+    """A rest that cannot do harm: of an infinite number it is NaN, of a huge one huge, and what it belongs to decides then."""
+    return where_node(absolute_node(low) <= Constant(Fraction(1, 4)), low, _ZERO)
 
 
 def _or_zero(node: Expression | None) -> Expression:
@@ -293,7 +308,8 @@ def square_root(a: Number) -> Number:
 
     def rest() -> Expression | None:
         remainder = fma(-high, high, a.high)
-        return (remainder if a.low is None else remainder + a.low) / (2 * high)
+        # Of 0 the root is 0, and the rest 0/0.
+        return _number_or_zero((remainder if a.low is None else remainder + a.low) / (2 * high))
 
     return Number(a.lanes, high, rest, half)
 
