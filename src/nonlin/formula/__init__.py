@@ -37,3 +37,10 @@ from nonlin.formula.primitives import (
     tanh as tanh,
     where as where,
 )
+from nonlin.formula.rows import (
+    is_peak as is_peak,
+    row_max as row_max,
+    row_sum as row_sum,
+    row_sum_but as row_sum_but,
+    row_threshold as row_threshold,
+)

@@ -7,7 +7,7 @@ that all of them share taken out. Taking out the shared factor also keeps accura
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache, reduce
 
@@ -32,6 +32,41 @@ def simplify(expression: Expression) -> Expression:
     sigmoid(x)*(1 + x)
     """
     return rebuild(expression, _normal)
+
+
+def split(product: Expression, belongs: Callable[[Expression], bool]) -> tuple[Expression, Expression]:
+    """Split a product into that of the factors that belong together, numbers among them, and that of the others.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol
+    >>> from nonlin.formula.algebra import split
+    >>> x, t = Symbol("x"), Symbol("t")
+    >>> print(*split(2 * x / t, lambda factor: factor is t))
+    2/t x
+    """
+    coefficient, powers = _factors(product)
+    own = {base: exponent for base, exponent in powers.items() if belongs(base)}
+    others = {base: exponent for base, exponent in powers.items() if base not in own}
+    return _product(coefficient, own), _product(Fraction(1), others)
+
+
+def split_sum(total: Expression, belongs: Callable[[Expression], bool]) -> tuple[Expression, Expression]:
+    """Split a sum into that of the terms with a factor that belongs, and that of the others.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol
+    >>> from nonlin.formula.algebra import split_sum
+    >>> x, t = Symbol("x"), Symbol("t")
+    >>> print(*split_sum(1 + 2 * x * t - t, lambda factor: factor is x), sep=", ")
+    2*x*t, 1 - t
+    """
+    own: list[tuple[Fraction, Powers]] = []
+    others: list[tuple[Fraction, Powers]] = []
+    for term in _terms(total):
+        (own if any(map(belongs, term[1])) else others).append(term)
+    return _sum(own) if own else Constant(0), _sum(others) if others else Constant(0)
 
 
 def _normal(node: Expression) -> Expression:

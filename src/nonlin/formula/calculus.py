@@ -21,7 +21,7 @@ from nonlin.formula.expression import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> Expression:
@@ -155,11 +155,12 @@ def _derivative(root: Expression, symbol: str) -> Expression:
         elif not isinstance(node, Application) or node.is_condition:
             derivative[node] = zero
         else:
-            derivative[node] = _chain_rule(node, [derivative[a] for a in node.arguments])
+            derivative[node] = chain_rule(node, [derivative[a] for a in node.arguments])
     return derivative[root]
 
 
-def _chain_rule(node: Application, inner: list[Expression]) -> Expression:
+def chain_rule(node: Application, inner: Sequence[Expression]) -> Expression:
+    """Return the derivative of a node from those of its arguments."""
     zero = Constant(0)
     if all(slope is zero for slope in inner):
         return zero
