@@ -17,6 +17,7 @@ from nonlin.activation import get
 from nonlin.axis import AxisFunction
 from nonlin.kernels import rows
 from nonlin.precision import get_precision
+from nonlin.torch.addresses import PLAIN, address, check_memory
 from nonlin.torch.memory import empty_like, has_memory
 from nonlin.torch.spelling import DTYPE_NAMES
 
@@ -131,21 +132,21 @@ _KEEP_INTEGERS = ("maxout", "crelu")
 
 def _has_rows(x: Tensor) -> bool:
     """Whether a tensor is memory that compiled code can go over, and nobody but autograd watches what becomes of it."""
-    if type(x) not in (Tensor, torch.nn.Parameter) or not x.numel() or not has_memory(x):
+    if type(x) not in PLAIN or not x.numel() or not has_memory(x):
         return False
     if torch._C._len_torch_dispatch_stack() or torch._C._get_tracing_state() is not None:
         return False
     return not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
 
 
-def _normalized(normalization: rows.Normalization, x: Tensor, dim: int, temperature: float) -> Tensor:
+def _normalized(name: str, normalization: rows.Normalization, x: Tensor, dim: int, temperature: float) -> Tensor:
     last = dim == x.dim() - 1
-    given = (x if last else x.movedim(dim, -1)).detach().contiguous()
+    given = (x if last else x.movedim(dim, -1)).detach().contiguous()  # its memory has been looked at
     dtype, size = DTYPE_NAMES[x.dtype], given.shape[-1]
     y = empty_like(given)
     shape = given.numel() // size, size
     exact = get_precision() == "exact"
-    rows.run(normalization, dtype, given.data_ptr(), y.data_ptr(), shape, temperature, exact=exact)
+    rows.run(normalization, dtype, address(given, name, "x"), address(y, name, "y"), shape, temperature, exact=exact)
     return y if last else y.movedim(-1, dim).contiguous()
 
 
@@ -153,20 +154,22 @@ class _Normalized(torch.autograd.Function):
     """A normalization of rows whose slopes come from its result."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, normalization: rows.Normalization, dim: int, temperature: float) -> Tensor:
-        y = _normalized(normalization, x, dim, temperature)
+    def forward(ctx: Any, x: Tensor, name: str, normalization: rows.Normalization, dim: int, temperature: float) -> Tensor:
+        y = _normalized(name, normalization, x, dim, temperature)
         ctx.save_for_backward(y)
-        ctx.normalization, ctx.dim, ctx.temperature = normalization, dim, temperature
+        ctx.owner, ctx.normalization, ctx.dim, ctx.temperature = name, normalization, dim, temperature
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         (y,) = ctx.saved_tensors
+        check_memory(dy, ctx.owner, "the gradient")
+        check_memory(y, ctx.owner, "what was kept for backward")
         logarithm = ctx.normalization.log_probability is not None
         pull = torch._log_softmax_backward_data if logarithm else torch._softmax_backward_data
         dx = pull(dy, y, ctx.dim, y.dtype)
         scale = (-1 if ctx.normalization.negated else 1) / ctx.temperature
-        return (dx if scale == 1 else dx * scale), None, None, None
+        return (dx if scale == 1 else dx * scale), None, None, None, None
 
 
 # Past torch's own apply, which binds default arguments by a signature at every call; no functorch transform comes here.
@@ -182,8 +185,8 @@ def _compiled(name: str, x: Tensor, dim: int, temperature: Any) -> Tensor | None
     if not rows.can_temper(temperature, DTYPE_NAMES[x.dtype], exact=get_precision() == "exact"):
         return None
     if torch.is_grad_enabled() and x.requires_grad:
-        return _apply(x, normalization, dim, temperature)  # type: ignore[no-any-return]
-    return _normalized(normalization, x, dim, temperature)
+        return _apply(x, name, normalization, dim, temperature)  # type: ignore[no-any-return]
+    return _normalized(name, normalization, x, dim, temperature)
 
 
 # --- what is called -------------------------------------------------------------------------------------------------------
@@ -204,6 +207,9 @@ def along_axis(name: str, x: Tensor, dim: int, where: Tensor | None, values: Map
     function = _FUNCTIONS.get(name)
     if function is None:
         raise NotImplementedError(f"{name} is written for NumPy rows: torch does not know it")
+    if not torch.compiler.is_compiling():
+        check_memory(x, name, "x")
+        check_memory(where, name, "where")
     if x.is_complex():
         raise TypeError(f"{name}: x must be real floating-point or integer, got {x.dtype}")
     hidden = None
@@ -236,6 +242,8 @@ def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor
 
 def product_along_axis(entry: AxisFunction, given: Mapping[str, Any], which: str) -> Tensor:
     """Multiply the Jacobian by a vector, or a vector by it."""
+    for argument in ("x", which, "where"):
+        check_memory(given.get(argument), entry.name, argument)
 
     def function(x: Tensor) -> Tensor:
         return evaluate_along_axis(entry, {**given, "x": x})

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from nonlin.activation import Activation
 from nonlin.axis import check_axis
 from nonlin.gated import Gate
 from nonlin.torch import elementwise
+from nonlin.torch.addresses import check_memory
 from nonlin.torch.axis import (
     evaluate_along_axis as evaluate_along_axis,
     product_along_axis as product_along_axis,
@@ -41,6 +43,8 @@ def split(name: str, x: Tensor, dim: int, gate: Gate) -> tuple[Tensor, Tensor]:
     if gate not in get_args(Gate):
         raise ValueError(f"{name}: gate must be one of {', '.join(get_args(Gate))}, got {gate!r}")
     dim = check_axis(name, tuple(x.shape), dim)
+    if not torch.compiler.is_compiling():
+        check_memory(x, name, "x")
     size = x.shape[dim]
     if size % 2:
         raise ValueError(f"{name}: axis {dim} of x of shape {tuple(x.shape)} has odd length {size}, so no halves")

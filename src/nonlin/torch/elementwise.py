@@ -22,6 +22,7 @@ from nonlin.formula.primitives import absolute, multiply, where
 from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.precision import get_precision
+from nonlin.torch.addresses import PLAIN, check_memory
 from nonlin.torch.memory import INPUT, Layout, Memory, Plan, has_memory, plan as plan_for
 from nonlin.torch.spelling import Program
 
@@ -33,7 +34,6 @@ _COMPUTES_IN = {
 }
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _HAS_LOOP = (torch.float32, torch.float64)
-_PLAIN = (Tensor, torch.nn.Parameter)
 _transforms_are_active = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
 _tracing = torch._C._get_tracing_state
@@ -102,7 +102,7 @@ class Operation:
         x, *others = operands
         if self.wrt or self.gradients or len(self.entry.operands) > 1 or forward_ad._current_level >= 0:
             return None
-        if type(x) not in _PLAIN or x.dtype not in _COMPUTES_IN or _modes() or _tracing() is not None:
+        if type(x) not in PLAIN or x.dtype not in _COMPUTES_IN or _modes() or _tracing() is not None:
             return None
         if others and any(isinstance(o, Tensor) for o in others):
             return None
@@ -114,12 +114,13 @@ class Operation:
 
     def compute(self, operands: Sequence[Any]) -> Tensor:
         """Compute without recording anything for autograd."""
+        self.check_memory(operands)
         if _modes() or _tracing() is not None or _transforms_are_active():
             return spelled(self.entry, self.key, self.gradients, operands)
         dtype = None
         for position, operand in enumerate(operands):
             if isinstance(operand, Tensor):
-                if type(operand) not in _PLAIN or not operand.is_cpu or operand.layout is not torch.strided:
+                if type(operand) not in PLAIN or not operand.is_cpu or operand.layout is not torch.strided:
                     return spelled(self.entry, self.key, self.gradients, operands)
                 if dtype is None:
                     dtype = operand.dtype
@@ -151,6 +152,11 @@ class Operation:
         if result is None:
             result = _contexts.context.run(ufunc, *arrays)
         return torch.from_numpy(result if type(result) is np.ndarray else np.asarray(result))
+
+    def check_memory(self, operands: Sequence[Any]) -> None:
+        """Raise a RuntimeError if an operand has lost its memory."""
+        for name, operand in zip(self.names, operands, strict=True):
+            check_memory(operand, self.entry.name, name)
 
     def ufunc(self, dtype: np.dtype[Any]) -> np.ufunc:
         """Return the compiled operation for the precision in force here."""
@@ -205,6 +211,7 @@ class Operation:
             return self(*operands[:position], dy, *operands[position + 1 :])
         if position >= self.arrays:
             # A sum over many elements follows: it is rounded to 16 bits after that, not before.
+            self.pull(position).check_memory((dy, *operands))
             dy, operands = _widened(dy), [_widened(o) for o in operands]
         return self.pull(position)(dy, *operands)
 
@@ -216,7 +223,7 @@ class Operation:
             return reduced(self.gradient(position, dy, operands), like)
         # Block by block, so that no temporary array of the size of x goes through memory.
         step = max(1, _BLOCK * rows // dy.numel())
-        total = torch.zeros(like.shape, dtype=torch.float64)
+        total = torch.zeros(like.shape, dtype=torch.float64, device=dy.device)
         for start in range(0, rows, step):
             part = slice(start, start + step)
             given = [o[part] if isinstance(o, Tensor) and o.dim() == dy.dim() and o.shape[0] == rows else o for o in operands]
@@ -374,7 +381,7 @@ def _is_at_hand(*operands: Any) -> bool:
     tensors = [o for o in operands if isinstance(o, Tensor)]
     if torch.is_grad_enabled() and any(map(_requires_grad, tensors)):
         return False
-    return not _modes() and not _transforms_are_active() and all(type(t) in _PLAIN and has_memory(t) for t in tensors)
+    return not _modes() and not _transforms_are_active() and all(type(t) in PLAIN and has_memory(t) for t in tensors)
 
 
 def reduced(gradient: Tensor, like: Tensor | _Like) -> Tensor:
@@ -474,7 +481,7 @@ class Economical(torch.autograd.Function):
 
 def _economical_gradient(ctx: Any, dy: Tensor) -> Tensor:
     plan: Plan = ctx.plan
-    return plan.gradient(dy, ctx.saved_tensors, ctx.layout)
+    return plan.gradient(ctx.operation.entry.name, dy, ctx.saved_tensors, ctx.layout)
 
 
 _economical_gradient_once = once_differentiable(_economical_gradient)
@@ -527,11 +534,16 @@ def is_recorded(*operands: Tensor) -> bool:
     """Whether autograd records what is done with some tensors, and nothing else does."""
     if torch.compiler.is_compiling() or _transforms_are_active() or forward_ad._current_level >= 0:
         return False
-    plain = all(type(o) in _PLAIN for o in operands) and not _modes() and _tracing() is None
+    plain = all(type(o) in PLAIN for o in operands) and not _modes() and _tracing() is None
     return plain and torch.is_grad_enabled() and any(map(_requires_grad, operands))
 
 
-#: torch's own, which are the same to the last bit, with the same slopes at kinks; for few elements they are the fastest.
+def is_watched(tensor: Tensor) -> bool:
+    """Whether a slope of what is done with a tensor may be asked for."""
+    return tensor.requires_grad or forward_ad._current_level >= 0 or _transforms_are_active()
+
+
+#: torch's own, whose values are the same to the last bit; for few elements they are the fastest.
 _SAME: dict[str, Callable[..., Tensor]] = {"relu": torch.relu, "relu6": F.relu6, "leaky_relu": F.leaky_relu}
 _FEW = 1024
 #: torch's functions that become one ONNX operator. The programs of softplus and log_sigmoid keep their tails instead.
@@ -566,11 +578,13 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], m
         return traced(entry, " ".join([wrt] * order), operands)
     x = operands[0]
     same = _SAME.get(entry.name) if order == 0 and entry.family != "own" else None
-    if same is not None and type(x) is Tensor and x.is_floating_point() and x.numel() <= _FEW:
+    if same is not None and type(x) is Tensor and x.is_floating_point() and x.numel() <= _FEW and not is_watched(x):
         # The slope of leaky_relu: 0*inf is 0 here.
         if len(operands) == 1:
+            check_memory(x, entry.name, "x")
             return same(x)
         if not isinstance(operands[1], Tensor) and operands[1] != 0:
+            check_memory(x, entry.name, "x")
             return same(x, operands[1])
     return operation(entry, (wrt,) * order)(*operands, memory=memory)
 

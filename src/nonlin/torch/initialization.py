@@ -52,7 +52,8 @@ def gain(activation: Any, **parameters: float) -> float:
         if found is None:
             raise ValueError(f"gain: {type(activation).__name__} is no activation that nonlin knows")
         entry, own = found
-        parameters = {name: float(torch.as_tensor(value).double().mean()) for name, value in own.items()} | parameters
+        means = {name: float(torch.as_tensor(value, device="cpu").double().mean()) for name, value in own.items()}
+        parameters = means | parameters
     else:
         entry = get(activation)
     if not isinstance(entry, Activation):

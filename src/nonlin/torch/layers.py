@@ -15,6 +15,7 @@ from nonlin.activation import Activation, Parameter
 from nonlin.dialects import dialect
 from nonlin.gated import Gate, Gated
 from nonlin.torch import elementwise
+from nonlin.torch.addresses import check_memory
 from nonlin.torch.dispatch import split
 from nonlin.torch.memory import Memory
 
@@ -144,6 +145,8 @@ class ElementwiseLayer(Layer):
         constraint = self._constraints.get(name)
         if constraint is None:
             return getattr(self, name)
+        if not torch.compiler.is_compiling():
+            check_memory(getattr(self, f"raw_{name}"), type(self).__name__, name)
         other = None if constraint.other is None else self.parameter_value(self.parameter_names[constraint.other])
         return constraint.value(getattr(self, f"raw_{name}"), other)
 

@@ -39,6 +39,7 @@ from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.kernels.lowering import constant_value
 from nonlin.kernels.passes import Pass, make_pass
 from nonlin.precision import get_precision
+from nonlin.torch.addresses import address, check_memory
 from nonlin.torch.spelling import DTYPE_NAMES, program_of_x
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def is_dense(tensor: Tensor) -> bool:
 def empty_like(tensor: Tensor) -> Tensor:
     """Return an empty tensor of the same shape, strides and dtype; a big one in memory that has been used before."""
     if tensor.nbytes < big_memory.MINIMUM:
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
     buffer = torch.from_numpy(big_memory.empty((tensor.nbytes,), np.dtype(np.uint8)))
     return buffer.view(tensor.dtype).as_strided(tensor.shape, tensor.stride())
 
@@ -179,11 +180,13 @@ class Plan:
         """Return the output, and the tensors to keep, in its layout."""
         x = operands[0]
         if self.kind in ("bits", "output and bit", "slope code") and has_memory(x):
+            check_memory(x, operation.entry.name, "x")  # before torch reads it
             x = x if is_dense(x) else x.contiguous()
             y = empty_like(x)
-            kept = torch.empty(x.numel() if self.kind == "slope code" else -(-x.numel() // 8), dtype=torch.uint8)
+            size = x.numel() if self.kind == "slope code" else -(-x.numel() // 8)
+            kept = torch.empty(size, dtype=torch.uint8, device=x.device)
             run = _forward_pass(self, DTYPE_NAMES[x.dtype], exact=get_precision() == "exact")
-            run([tensor.data_ptr() for tensor in (x, y, kept)], x.numel())
+            run([address(tensor, operation.entry.name, "x") for tensor in (x, y, kept)], x.numel())
             return y, (y, kept) if self.kind == "output and bit" else (kept,)
         y = operation.compute(operands)
         return y, self._keep(operation, operands, y)
@@ -204,8 +207,11 @@ class Plan:
 
     # --- backward -------------------------------------------------------------------------------------------------------
 
-    def gradient(self, dy: Tensor, kept: Sequence[Tensor], layout: Layout) -> Tensor:
-        """Compute the gradient from what was kept."""
+    def gradient(self, owner: str, dy: Tensor, kept: Sequence[Tensor], layout: Layout) -> Tensor:
+        """Compute the gradient from what was kept by the activation of that name."""
+        check_memory(dy, owner, "the gradient")
+        for tensor in kept:
+            check_memory(tensor, owner, "what was kept for backward")
         if self.kind == "nothing":
             return dy * self.slopes[0]
         if has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
@@ -213,7 +219,8 @@ class Plan:
             dx = empty_like(dy)
             if self.table is not None:
                 kept = (*kept, torch.from_numpy(self.table.coefficients))
-            _backward_pass(self, DTYPE_NAMES[dy.dtype])([tensor.data_ptr() for tensor in (dy, *kept, dx)], dy.numel())
+            places = [address(tensor, owner, "what was kept for backward") for tensor in (dy, *kept, dx)]
+            _backward_pass(self, DTYPE_NAMES[dy.dtype])(places, dy.numel())
             return dx
         if self.kind == "bits":
             mask, (zero, one) = unpack(kept[0], layout), self.slopes
@@ -394,7 +401,7 @@ def _holds(plan: Plan, entry: Activation, numbers: tuple[float, ...]) -> bool:
     with torch.no_grad():
         y, kept = plan.forward(of, (x, *numbers))
         exact = of.pull(0)(torch.ones_like(x), x, *numbers)
-        error = plan.gradient(torch.ones_like(x), kept, Layout.of(y)) - exact
+        error = plan.gradient(entry.name, torch.ones_like(x), kept, Layout.of(y)) - exact
     return bool((error.abs() <= _ALLOWED[plan.kind] * torch.clamp(exact.abs(), min=1)).all())
 
 

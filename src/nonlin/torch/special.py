@@ -18,6 +18,7 @@ from nonlin.catalogue.self_gated import gelu, gelu_tanh
 from nonlin.fitting import fit_rational
 from nonlin.gated import Gated
 from nonlin.torch import elementwise
+from nonlin.torch.addresses import check_memory
 from nonlin.torch.axis import along_axis
 from nonlin.torch.layers import ElementwiseLayer, Layer, class_name, make_layer
 from nonlin.torch.memory import Memory
@@ -121,6 +122,8 @@ class RReLU(_RReLU):  # type: ignore[misc]
             return result
         if not x.is_floating_point():
             raise TypeError(f"RReLU: x must be floating-point in training, got {x.dtype}")
+        if not torch.compiler.is_compiling():
+            check_memory(x, "RReLU", "x")
         lower, upper = (self._operands(x)[k] for k in (0, 1))
         drawn = lower + (upper - lower) * torch.rand_like(x)
         return x * torch.where(x > 0, 1.0, drawn)  # a product with a constant keeps that and no more
@@ -158,7 +161,7 @@ class Step(ElementwiseLayer):
         self.surrogate, self.scale = found, scale
 
     def forward(self, x: Tensor) -> Tensor:
-        y = elementwise.evaluate(step, "x", 0, (x,))
+        y = elementwise.evaluate(step, "x", 0, (x,))  # which looks whether x is in memory
         if self.surrogate is None:
             return y
         defaults = (p.default for p in self.surrogate.parameters.values())
@@ -301,6 +304,10 @@ class GatedFeedForward(nn.Module):
         self.down_proj = nn.Linear(hidden_features, out_features or in_features, bias, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            for name, parameter in self.named_parameters():
+                check_memory(parameter, "GatedFeedForward", name)
+            check_memory(x, "GatedFeedForward", "x")
         gate, value = self.gate_proj(x), self.up_proj(x)
         numbers = tuple(p.default for p in self.activation.parameters.values())
         weight: Tensor = self.down_proj.weight
@@ -333,6 +340,8 @@ class _GatedDown(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         gate, value, weight = ctx.saved_tensors
+        for name, tensor in (("the gradient", dy), ("gate", gate), ("value", value), ("weight", weight)):
+            check_memory(tensor, ctx.entry.name, name)
         operation, operands = elementwise.operation(ctx.entry), (gate, value, *ctx.numbers)
         wanted = ctx.needs_input_grad
         if not torch.is_grad_enabled() and all(wanted[2:5]):

@@ -302,8 +302,9 @@ class Program:
         points = np.concatenate([[np.nan, np.inf, -np.inf], grid, -grid])
         # Whoever traces a program is not to see this: the tensors are real.
         with _disable_current_modes(), torch.no_grad():
-            others = {n: torch.full((len(points),), typical.get(n, 1.0), dtype=self.dtype) for n in self.names}
-            values = function(**{**others, "x": torch.tensor(points, dtype=self.dtype)}).numpy().astype(np.float64)
+            x = torch.from_numpy(points).to(self.dtype)
+            others = {n: torch.full_like(x, typical.get(n, 1.0)) for n in self.names}
+            values = function(**{**others, "x": x}).numpy().astype(np.float64)
         nan, at_infinity, on_grid = values[0], values[1:3], values[3:].reshape(2, len(grid))
         edges: list[float | None] = []
         endless = False
