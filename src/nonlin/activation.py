@@ -110,6 +110,11 @@ class Parameter:
         b = {name: bound for name, bound in self.bounds.items() if not isinstance(bound, str)}
         return b.get("ne") == 0 or b.get("gt", -1) >= 0 or b.get("ge", -1) > 0 or b.get("lt", 1) <= 0 or b.get("le", 1) < 0
 
+    def is_positive(self) -> bool:
+        """Whether the bounds leave numbers above zero only."""
+        b = {name: bound for name, bound in self.bounds.items() if not isinstance(bound, str)}
+        return b.get("gt", -1) >= 0 or b.get("ge", -1) > 0
+
     def __repr__(self) -> str:
         parts = [] if self.default is None else [repr(self.default)]
         parts += [f"{name}={bound!r}" for name, bound in self.bounds.items()]
@@ -808,7 +813,8 @@ def define(
             raise FormulaError(f"{own_name}: the default of {argument.name} must be a number or a Parameter, got {default!r}")
     if not operands:
         raise FormulaError(f"{own_name} has no input: its first argument, without a default, is x")
-    formula = trace(function, (*operands, *parameters))
+    positive = frozenset(name for name, parameter in parameters.items() if parameter.is_positive())
+    formula = trace(function, (*operands, *parameters), positive)
     # The input is called x in every formula, whatever its author calls it.
     given = operands[0]
     if given != "x":

@@ -21,7 +21,7 @@ from expressions import expressions, points, value
 from nonlin import formula as language
 from nonlin.formula import Constant, Expression, FormulaError, Symbol, canonical, exp, substitute, symbols, trace, where
 from nonlin.formula.expression import Application, postorder
-from nonlin.formula.primitives import PRIMITIVES, Primitive
+from nonlin.formula.primitives import PRIMITIVES, Primitive, nan
 from nonlin.formula.text import decimal
 
 x, a, b = map(Symbol, "xab")
@@ -302,13 +302,15 @@ def test_errors_that_are_no_matter_of_formulas_come_through() -> None:
 
 # --- text -------------------------------------------------------------------------------------------------------------
 
-SPACE = {name: primitive for name, primitive in PRIMITIVES.items() if name != "pi"} | {"pi": pi}
+SPACE = {name: primitive for name, primitive in PRIMITIVES.items() if primitive.arity} | {"pi": pi, "nan": nan}
 
 
 def read(text: str, formula: Expression) -> Expression:
     """What Python makes of a formula's text, but for 1/3, which it would divide before the formula sees it."""
     exact = re.sub(r"(?<![\w.)*/])(\d+)/(\d+)(?!\.?\d)", r"Constant('\1/\2')", text)
-    result = eval(exact, {**SPACE, "Constant": Constant, **{name: Symbol(name) for name in symbols(formula)}})
+    result = eval(
+        exact, {**SPACE, "Constant": Constant, **{node.name: node for node in postorder(formula) if isinstance(node, Symbol)}}
+    )
     return result if isinstance(result, Expression) else Constant(result)
 
 

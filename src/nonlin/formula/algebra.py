@@ -110,13 +110,24 @@ def _merge(powers: Powers, others: Powers, times: int) -> Powers:
     result = dict(powers)
     for base, exponent in others.items():
         result[base] = result.get(base, 0) + times * exponent
-    for base in list(result):
-        # sqrt(a)*sqrt(a) is a, and likewise in a denominator.
-        if isinstance(base, Application) and base.primitive is p.sqrt and abs(result[base]) >= 2:
-            whole = int(result[base] / 2)
+    for base in [b for b in result if isinstance(b, Application) and b.primitive is p.sqrt]:
+        # sqrt(a)*sqrt(a) is a, likewise in a denominator, and a/sqrt(a) is sqrt(a).
+        inner = base.arguments[0]
+        whole = int(result[base] / 2)
+        if result[base] < 0 < result.get(inner, 0):
+            whole = -min(-(result[base] // 2), result[inner])
+        if whole:
             result[base] -= 2 * whole
-            inner = base.arguments[0]
             result[inner] = result.get(inner, 0) + whole
+    for base in [b for b in result if isinstance(b, Application) and b.primitive is p.sign]:
+        # a*sign(a) is |a|.
+        inner = base.arguments[0]
+        pairs = min(result[base], result.get(inner, 0))
+        if pairs > 0:
+            result[base] -= pairs
+            result[inner] -= pairs
+            size = p.absolute(inner)
+            result[size] = result.get(size, 0) + pairs
     return {base: exponent for base, exponent in result.items() if exponent}
 
 

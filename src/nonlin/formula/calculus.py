@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nonlin.formula import primitives as p
 from nonlin.formula.algebra import simplify
+from nonlin.formula.domain import is_positive, keep_divisors, keep_domain
 from nonlin.formula.expression import (
     Application,
     Constant,
@@ -58,7 +59,7 @@ def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> 
         # Stable forms of a slope are for evaluating it, not for differentiating it again: 1 + algebraic_sigmoid(x) has the
         # simpler slope of the two.
         result = simplify(_derivative(result, symbol))
-    return canonical(result)
+    return keep_domain(expression, _simplest(result), _simplest)
 
 
 def slope_by_value(formula: Expression) -> Expression | None:
@@ -138,6 +139,12 @@ def _slope_by_value(node: Expression, value: Expression) -> Expression | None:
 @cache
 def canonical(expression: Expression) -> Expression:
     """Return the form that everything computed is derived from: stable, in normal form."""
+    simplest = _simplest(expression)
+    return keep_divisors(expression, keep_domain(expression, simplest, _simplest), _simplest)
+
+
+@cache
+def _simplest(expression: Expression) -> Expression:
     while True:
         simpler = simplify(stabilize(expression))
         if simpler is expression:
@@ -152,6 +159,8 @@ def _derivative(root: Expression, symbol: str) -> Expression:
     for node in postorder(root):
         if isinstance(node, Symbol):
             derivative[node] = one if node.name == symbol else zero
+        elif node is p.nan:
+            derivative[node] = node
         elif not isinstance(node, Application) or node.is_condition:
             derivative[node] = zero
         else:
@@ -183,14 +192,20 @@ def chain_rule(node: Application, inner: Sequence[Expression]) -> Expression:
 
 _u = Symbol("u")
 _v = Symbol("v")
+_positive = Symbol("v", positive=True)
 
 #: Textbook forms that cancel, overflow or lose their tails, and the equal forms that do not. ``u`` and ``v`` stand for any
-#: expression; sums and products match in either order.
+#: expression, ``_positive`` for one that is known to be above zero; sums and products match in either order.
 STABLE_FORMS: tuple[tuple[Expression, Expression], ...] = (
     (p.exp(_u) - 1, p.expm1(_u)),
+    (1 + p.expm1(_u), p.exp(_u)),
     (p.expm1(_u) - _u, p.exp_residual(_u)),
     (p.log(1 + _u), p.log1p(_u)),
     (p.log1p(p.exp(_u)), p.softplus(_u)),
+    (p.log(p.exp(_u)), _u),
+    (p.exp(p.log(_u)), _u),
+    (p.log1p(p.expm1(_u)), _u),
+    (p.expm1(p.log1p(_u)), _u),
     (p.exp(_u) / (1 + p.exp(_u)), p.sigmoid(_u)),
     (_v / (1 + p.exp(_u)), _v * p.sigmoid(-_u)),
     (1 - p.sigmoid(_u), p.sigmoid(-_u)),
@@ -210,8 +225,8 @@ STABLE_FORMS: tuple[tuple[Expression, Expression], ...] = (
     (_u / (1 + p.absolute(_u)), p.softsign(_u)),
     (_u / p.sqrt(1 + p.power(_u, 2)), p.algebraic_sigmoid(_u)),
     (1 / p.sqrt(1 + p.power(_u, 2)), p.reciprocal_hypot(_u)),
-    (_u / p.sqrt(1 + _v * p.power(_u, 2)), p.algebraic_sigmoid(p.sqrt(_v) * _u) / p.sqrt(_v)),
-    (_u + p.sqrt(p.power(_u, 2) + _v), 2 * p.sqrt(_v) * p.half_hypot_sum(_u / p.sqrt(_v))),
+    (_u / p.sqrt(1 + _positive * p.power(_u, 2)), p.algebraic_sigmoid(p.sqrt(_positive) * _u) / p.sqrt(_positive)),
+    (_u + p.sqrt(p.power(_u, 2) + _positive), 2 * p.sqrt(_positive) * p.half_hypot_sum(_u / p.sqrt(_positive))),
     (1 + p.algebraic_sigmoid(_u), 2 * p.half_hypot_sum(_u) * p.reciprocal_hypot(_u)),
     (1 - p.algebraic_sigmoid(_u), 2 * p.half_hypot_sum(-_u) * p.reciprocal_hypot(_u)),
     (p.sqrt(p.power(_u, 2)), p.absolute(_u)),
@@ -252,6 +267,8 @@ def _stable_node(node: Expression) -> Expression:
 def match(pattern: Expression, node: Expression, found: Mapping[str, Expression]) -> Iterator[Mapping[str, Expression]]:
     """Yield the ways to bind the symbols of ``pattern`` so that it equals ``node``."""
     if isinstance(pattern, Symbol):
+        if pattern.positive and not is_positive(node):
+            return
         if pattern.name not in found:
             yield {**found, pattern.name: node}
         elif found[pattern.name] is node:

@@ -187,17 +187,20 @@ class Symbol(Expression):
     ----------
     name : str
         A Python identifier.
+    positive : bool
+        Whether it stands for numbers above zero only, so that forms apply which need that.
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "positive")
     name: str
+    positive: bool
 
-    def __new__(cls, name: str) -> Symbol:
-        node: Symbol = _intern(cls, (cls, name), name=name)
+    def __new__(cls, name: str, *, positive: bool = False) -> Symbol:
+        node: Symbol = _intern(cls, (cls, name, positive), name=name, positive=positive)
         return node
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Symbol, (self.name,)
+        return _symbol, (self.name, self.positive)
 
 
 class Constant(Expression):
@@ -255,6 +258,10 @@ class Application(Expression):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.primitive.name, self._arguments)
+
+
+def _symbol(name: str, positive: bool) -> Symbol:
+    return Symbol(name, positive=positive)
 
 
 def _restore(name: str, arguments: tuple[Expression, ...]) -> Expression:
@@ -357,7 +364,7 @@ def substitute(root: Expression, values: Mapping[str, Operand]) -> Expression:
     return rebuild(root, lambda node: replacements.get(node.name, node) if isinstance(node, Symbol) else node)
 
 
-def trace(function: Callable[..., object], names: tuple[str, ...]) -> Expression:
+def trace(function: Callable[..., object], names: tuple[str, ...], positive: frozenset[str] = frozenset()) -> Expression:
     """Run ``function`` once on symbols and return the expression it computes.
 
     Parameters
@@ -366,6 +373,8 @@ def trace(function: Callable[..., object], names: tuple[str, ...]) -> Expression
         Takes as many positional arguments as there are names.
     names : tuple of str
         Names of the symbols.
+    positive : frozenset of str
+        Those of them that stand for numbers above zero.
 
     Raises
     ------
@@ -374,7 +383,7 @@ def trace(function: Callable[..., object], names: tuple[str, ...]) -> Expression
     """
     name = getattr(function, "__name__", repr(function))
     try:
-        result = function(*(Symbol(n) for n in names))
+        result = function(*(Symbol(n, positive=n in positive) for n in names))
         if result is None:
             raise FormulaError("it returns nothing: is a `return` missing?")
         expression = as_expression(result, wanted="its function to return a number or an expression")

@@ -255,6 +255,7 @@ sign: Primitive = _primitive(
 # --- elementary functions -----------------------------------------------------------------------------------------------
 
 pi = _primitive("pi", 0, lambda mp: mp.pi + 0, r"\pi")()
+nan = _primitive("nan", 0, lambda mp: mp.nan + 0, r"\mathrm{{NaN}}", doc="No number: outside a formula's domain.")()
 sqrt: Primitive = _primitive(
     "sqrt", 1, lambda mp, a: mp.sqrt(a), r"\sqrt{{{0}}}", partials=lambda a: (1 / (2 * sqrt(a)),), doc="Square root.",
 )  # fmt: skip

@@ -95,6 +95,7 @@ class _Lowering(Spelling[_Spelled]):
             "logical_and": lambda a, b: a & b,
             "logical_or": lambda a, b: a | b,
             "where": where,
+            "nan": lambda: Number(lanes, p.sqrt(Constant(-1))),
             **FUNCTIONS,
         }
 

@@ -71,6 +71,7 @@ class _Spelling(Spelling[str]):
             "logical_and": lambda a, b: self.line(f"{a} & {b}"),
             "logical_or": lambda a, b: self.line(f"{a} | {b}"),
             "where": self._where,
+            "nan": lambda: "torch.nan",
             "maximum": lambda a, b: self._extreme("maximum", "min", a, b),
             "minimum": lambda a, b: self._extreme("minimum", "max", a, b),
             "absolute": lambda a: self.call("abs", a),
