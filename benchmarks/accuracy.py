@@ -8,8 +8,8 @@ float16 and bfloat16: every input. float32: every 4,099th bit pattern and a dens
 float64: random bit patterns. The reference for the narrow dtypes is the float64 result, which is itself measured against
 mpmath on the float64 sample; the worst points of each narrow dtype are measured against mpmath too.
 
-Within 2 of a zero of the function, where its terms cancel, the promise is an absolute error; points there whose absolute error
-is at most 2.5e-7 (float32) or 2 units of 2^-52 (float64) are counted in the column ``near zero`` and not under ``ulp``.
+Where terms cancel, the result being below 1/32 of its largest term (see ``nonlin.kernels.promise``), the promise is an absolute
+error of 6e-8 in float32: errors of more ulps than promised but no more than that have columns of their own.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 import nonlin as nl
+from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute
 from nonlin.formula.spelling import Reference
-from nonlin.kernels.choice import find_zeros, near_zeros
+from nonlin.kernels import promise
+from nonlin.kernels.ufunc import Function, make_ufunc
 
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 #: digits of the significand after the first, smallest normal exponent, largest finite number
@@ -44,10 +46,6 @@ FORMATS = {
     "float32": (23, -126, float(np.finfo(np.float32).max)),
     "float64": (52, -1022, float(np.finfo(np.float64).max)),
 }
-NEAR_ZERO_ERROR = {"float16": 0.0, "bfloat16": 0.0, "float32": 2.5e-7, "float64": 2.0**-51}
-PROMISE = {"float16": 0.51, "bfloat16": 0.51, "float32": 2.0, "float64": 2.0}
-#: In float32.
-HARDER = {"gelu": 2.5, "mish": 2.5}
 Array = Any
 
 
@@ -86,16 +84,23 @@ def last_place(y: Array, dtype: str, out: Array | None = None) -> Array:
 
 
 class Worst:
-    """Collects errors over blocks, in arrays that it keeps: fresh memory would cost more than the arithmetic."""
+    """Collects errors over blocks, in arrays that it keeps: fresh memory would cost more than the arithmetic.
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
+    Parameters
+    ----------
+    dtype : str
+    promised : float
+        Errors up to so many ulps need no excuse.
+    largest_term : callable, optional
+        From inputs in float64 to the sizes of the largest terms of the exact results.
+    """
+
+    def __init__(self, dtype: str, promised: float, largest_term: Callable[[Array], Array] | None = None) -> None:
+        self.dtype, self.promised, self.largest_term = dtype, promised, largest_term
         self.ulp, self.at = 0.0, 0.0
-        self.near_zero = 0.0
+        self.cancelling, self.cancelling_ulp = 0.0, 0.0
         self.count = self.wrong = 0
         self.buffers: list[Array] = []
-        self.zeros: Array | None = None
-        """Where the function is zero; None looks for it in each block."""
 
     def add(self, x: Array, got: Array, want: Array, error: Array | None = None) -> None:
         """Count results against exact values; ``error`` gives exact differences where float64 cannot hold them."""
@@ -117,11 +122,12 @@ class Worst:
             overflows = np.isinf(wide) & (np.abs(want) > FORMATS[self.dtype][2]) & (np.sign(wide) == np.sign(want))
             ulps[overflows | (wide == want) | (np.isnan(wide) & np.isnan(want))] = 0
             ulps[np.isnan(ulps)] = np.inf
-        if not largest <= max(0.5, self.ulp):
-            wide_x = x.astype(np.float64)
-            near = near_zeros(wide_x, find_zeros(wide_x, want) if self.zeros is None else self.zeros)
-            excused = near & (difference <= NEAR_ZERO_ERROR[self.dtype]) & (ulps > 0.5)
-            self.near_zero = max(self.near_zero, float(difference[excused].max(initial=0)))
+        allowed = promise.CANCELLED_ERROR.get(self.dtype)
+        if not largest <= self.promised and allowed is not None and self.largest_term is not None:
+            suspects = np.flatnonzero((ulps > self.promised) & (difference <= allowed))
+            excused = suspects[promise.cancels(want[suspects], self.largest_term(x[suspects].astype(np.float64)))]
+            self.cancelling = max(self.cancelling, float(difference[excused].max(initial=0)))
+            self.cancelling_ulp = max(self.cancelling_ulp, float(ulps[excused].max(initial=0)))
             ulps[excused] = 0
         worst = int(np.argmax(ulps))
         if ulps[worst] > self.ulp:
@@ -130,7 +136,7 @@ class Worst:
     def row(self) -> dict[str, Any]:
         """Return the figures."""
         return {
-            "ulp": self.ulp, "at": self.at, "near_zero_error": self.near_zero,
+            "ulp": self.ulp, "at": self.at, "cancelling_error": self.cancelling, "cancelling_ulp": self.cancelling_ulp,
             "not_correctly_rounded": self.wrong / max(self.count, 1), "inputs": self.count,
         }  # fmt: skip
 
@@ -161,15 +167,20 @@ def rounded_parameters(entry: nl.Activation, dtype: str) -> dict[str, float]:
     return {name: float(DTYPES[dtype](p.default)) for name, p in entry.parameters.items()}
 
 
-def _zeros(call: Any, parameters: dict[str, float]) -> Array:
-    """Find the zeros of a function on a grid finer than any block or sample."""
-    dense = np.linspace(-800, 800, 1_600_001)
-    return find_zeros(dense, call(dense, **parameters))
+def promised(entry: nl.Activation, order: int, dtype: str) -> float:
+    """Return the largest error promised, in ulp."""
+    return promise.promised_ulps(entry.derivative_formula(order), dtype, exact=nl.get_precision() == "exact")
+
+
+def largest_term(entry: nl.Activation, order: int, parameters: dict[str, float]) -> Callable[[Array], Array]:
+    """Return what computes the size of the largest term in float64."""
+    fixed = {name: nl.formula.Constant(_exact(value)) for name, value in parameters.items()}
+    formula = promise.largest_term(substitute(entry.derivative_formula(order), fixed))
+    return make_ufunc(Function(f"{entry.name}_largest_term", (canonical(formula),), ("x",), {}))
 
 
 def _exhaust(call: Any, parameters: dict[str, float], typed: dict[str, Any], worst: Worst) -> None:
     """Measure a float32 function on every finite input."""
-    worst.zeros = _zeros(call, parameters)
     block = 2**15
     bits, wide = np.empty(block, np.uint32), np.empty(block)
     got, want = np.empty(block, np.float32), np.empty(block)
@@ -188,7 +199,7 @@ def measure(entry: nl.Activation, order: int, dtype: str, options: argparse.Name
     """Measure one entry, derivative order and dtype."""
     parameters = rounded_parameters(entry, dtype)
     call = entry if order == 0 else lambda x, **p: entry.derivative(x, order=order, **p)
-    worst = Worst(dtype)
+    worst = Worst(dtype, promised(entry, order, dtype), largest_term(entry, order, parameters))
     typed = {n: DTYPES[dtype](v) for n, v in parameters.items()}
     if dtype == "float32" and options.exhaustive:
         _exhaust(call, parameters, typed, worst)
@@ -199,7 +210,6 @@ def measure(entry: nl.Activation, order: int, dtype: str, options: argparse.Name
             exact = [exact_value(entry, order, float(v), dtype) for v in x]
             want = np.array([float(v) for v in exact])
             difference = [float(abs(mp.mpf(float(g)) - e)) for g, e in zip(got, exact, strict=True)]
-            worst.zeros = _zeros(call, parameters)
             worst.add(x, got, want, np.array(difference))
         else:
             worst.add(x, got, call(x.astype(np.float64), **parameters))
@@ -287,8 +297,8 @@ def _scipy() -> tuple[str, dict[tuple[str, int], Callable[[Array], Array]]]:
 
 def measure_peer(entry: nl.Activation, order: int, function: Callable[[Array], Array]) -> dict[str, Any]:
     """Measure another library's float32 function on the strided sample."""
-    worst = Worst("float32")
     parameters = rounded_parameters(entry, "float32")
+    worst = Worst("float32", promised(entry, order, "float32"), largest_term(entry, order, parameters))
     for x in inputs("float32", sample=0, seed=0):
         wide = x.astype(np.float64)
         want = entry(wide, **parameters) if order == 0 else entry.derivative(wide, order=order, **parameters)
@@ -307,26 +317,32 @@ def _cell(row: dict[str, Any] | None) -> str:
     return f"{row['ulp']:.3f}" if row["ulp"] < 1e4 else f"{row['ulp']:.1e}"
 
 
+def _cancelling(row: dict[str, Any]) -> list[str]:
+    """Return the worst of the excused errors, in ulp and absolute."""
+    ulp, error = row["cancelling_ulp"], row["cancelling_error"]
+    return [f"{ulp:.1f}", f"{error:.1e}"] if error else ["", ""]
+
+
 def markdown(results: list[dict[str, Any]], libraries: list[str]) -> str:
     """Return the page of docs/ with all results."""
     intro = """# Accuracy
 
 Largest error of each activation and derivative in units of the last place of the exact result, as
 `python benchmarks/accuracy.py --peers --markdown docs/accuracy.md` measured it; how, its docstring says. 0.5 is correct
-rounding. The promises are
-0.51 for float16 and bfloat16, 2 for float32 (2.5 for gelu and mish) and 2 for float64; within 2 of a zero of the function,
-where terms cancel, an absolute error of 2.5e-7 in float32 (the largest such error stands in its own column) and of 2^-51 in
-float64. The columns of other libraries are their float32 functions on the same inputs.
+rounding. The promises are 0.51 for float16 and bfloat16, 2 for float32 (2.5 for gelu and mish) and 2 for float64. Where terms
+cancel, so that the result is below 1/32 of the largest of them, the promise is an absolute error of 6e-8 in float32 instead:
+where more ulps than promised were seen there, two columns have the most ulps and the largest absolute error. The columns of
+other libraries are their float32 functions on the same inputs.
 
 """
-    head = ["entry", "order", *DTYPES, "at (float32)", "near a zero (float32)", "not correctly rounded (float32)", *libraries]
+    head = ["entry", "order", *DTYPES, "at (float32)", "ulp, cancelling", "error, cancelling"]
+    head += ["not correctly rounded (float32)", *libraries]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for result in results:
         single = result["dtypes"].get("float32")
-        more = ["", "", ""]
+        more = [""] * 4
         if single:
-            near = single["near_zero_error"]
-            more = [f"{single['at']:.6g}", f"{near:.1e}" if near else "", f"{single['not_correctly_rounded']:.1%}"]
+            more = [f"{single['at']:.6g}", *_cancelling(single), f"{single['not_correctly_rounded']:.1%}"]
         cells = [_cell(result["dtypes"].get(d)) for d in DTYPES]
         others = [_cell(result["peers"].get(library)) for library in libraries]
         lines.append(f"| {' | '.join([result['entry'], str(result['order']), *cells, *more, *others])} |")
@@ -354,7 +370,7 @@ def main() -> int:
     selected = entries(options.names)
     results, broken = [], []
     console = Console()
-    table = Table("entry", "order", *options.dtype, "at (float32)", "near zero", "seconds", *others)
+    table = Table("entry", "order", *options.dtype, "at (float32)", "ulp, cancelling", "error, cancelling", "seconds", *others)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("measuring", total=len(selected) * len(options.order))
         for entry in selected.values():
@@ -371,15 +387,12 @@ def main() -> int:
                 if options.json:  # after each, since an exhaustive run takes its time
                     options.json.write_text(json.dumps(results, indent=1) + "\n")
                 for dtype, row in rows.items():
-                    promise = PROMISE[dtype]
-                    if dtype == "float32":
-                        promise = 0.5001 if options.exact else HARDER.get(entry.name, promise)
-                    if row["ulp"] > promise:
+                    if row["ulp"] > promised(entry, order, dtype):
                         broken.append(f"{entry.name} order {order} {dtype}: {row['ulp']:.4g} ulp at {row['at']!r}")
-                single = rows.get("float32", {"at": "", "near_zero_error": ""})
+                single = rows.get("float32")
                 table.add_row(
-                    entry.name, str(order), *map(_cell, rows.values()), f"{single['at']:.6g}" if single["at"] != "" else "",
-                    f"{single['near_zero_error']:.1e}" if single["near_zero_error"] else "",
+                    entry.name, str(order), *map(_cell, rows.values()), f"{single['at']:.6g}" if single else "",
+                    *(_cancelling(single) if single else ["", ""]),
                     f"{time.perf_counter() - start:.1f}", *(_cell(beside.get(library)) for library in others),
                 )  # fmt: skip
                 progress.advance(task)

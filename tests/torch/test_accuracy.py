@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import nonlin as nl
+from entries import excused
 from torch_cases import ENTRIES, numbers
 
 ONE = [name for name, entry in ENTRIES.items() if not isinstance(entry, nl.Gated)]
@@ -20,6 +21,7 @@ def test_gradients_on_a_million_points_and_in_the_tails(name: str) -> None:
     exact = entry.derivative(x.detach().double(), **given)
     error = (x.grad.double() - exact).abs()
     ulp = torch.from_numpy(np.spacing(exact.abs().float().numpy())).double()
-    # 2 ulp (2.5 for gelu and mish), or 2.5e-7 next to a zero; a kink is where float32 arithmetic puts it.
-    wrong = (error > 2.5 * ulp) & (error > 2.5e-7)
+    # 2 ulp (2.5 for gelu and mish); a kink is where float32 arithmetic puts it.
+    may = excused(entry, 1, x.detach().double().numpy(), exact.numpy(), error.numpy(), given)
+    wrong = (error > 2.5 * ulp) & ~torch.from_numpy(may)
     assert wrong.sum() <= (1 if entry.parameters else 0), (x[wrong][:3], x.grad[wrong][:3], exact[wrong][:3])

@@ -270,12 +270,29 @@ def _normal_sum(node: Application) -> Expression:
         return Constant(0)
     if len(terms) == 1:
         return _product(*terms[0])
+    moved = _into_branches(terms)
+    if moved is not None:
+        return moved
     shared = _shared(terms)
     if not shared:
         return _sum(terms)
     rest = _sum([(coefficient, _merge(powers, shared, -1)) for coefficient, powers in terms])
     content, rest = _content(rest) if isinstance(rest, Application) and rest.primitive in _SUMS else (Fraction(1), rest)
     return _product(content, {**shared, rest: 1})
+
+
+def _into_branches(terms: list[tuple[Fraction, Powers]]) -> Expression | None:
+    """Add a number to the branches of a choice between a number and something else, of which it may be a part: exp(x) - 1."""
+    if len(terms) != 2:
+        return None
+    for (number, none), (coefficient, powers) in (terms, terms[::-1]):
+        (base, exponent), *others = powers.items() or [(Constant(1), 0)]
+        if none or others or exponent != 1 or not (isinstance(base, Application) and base.primitive is p.where):
+            continue
+        condition, *branches = base.arguments
+        if any(isinstance(branch, Constant) for branch in branches):
+            return p.where(condition, *(simplify(coefficient * branch + number) for branch in branches))
+    return None
 
 
 def _normal_choice(node: Application) -> Expression:

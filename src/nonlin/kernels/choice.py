@@ -8,28 +8,27 @@ rounds away costs about as much again, and so do float64 lanes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache, reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nonlin.formula.expression import Application, Expression, Symbol, postorder, symbols
-from nonlin.formula.primitives import absolute
-from nonlin.kernels.lowering import guard_of, interpret, lower
+from nonlin.formula.primitives import absolute, logical_and, logical_or, maximum, minimum
+from nonlin.kernels.lowering import guard_of, interpret, lower, lower_condition
 from nonlin.kernels.machine import is_application
 from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SINGLE, Lanes
+from nonlin.kernels.patch import Patch, fit_patch
+from nonlin.kernels.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term
 
 Array = npt.NDArray[np.float64]
 
 #: Promised are 2 ulp for all inputs (the worst of a sample is a little less), results of 16 bits rounded from float32 (40 of
 #: whose ulps are 0.005 of their own), and nearly always correctly rounded ones.
 _ULPS = {"single": 1.6, "half": 40.0, "exact": 1e-4, "double": 1.7}
-#: Half an ulp more is promised for gelu and mish: where the functions are part of a formula that they are made of.
-_HARDER_ULPS = 0.5
-_HARDER = ("normal_cdf", "tanh_softplus")
 #: Half an ulp less is allowed on a sample where the error of an argument grows with it, so that the worst are rare.
 _RARER_ULPS = 0.5
 #: A little more than allowed is looked into: around so many of the worst inputs, at these relative distances from them, errors
@@ -42,6 +41,12 @@ _LIMITS = (80, 40, 16)
 #: Exact results that are so close to one of a few zeros are computed with rests.
 _BESIDE = 2.0**-10
 _FEW_ZEROS = 4
+#: The sample has more points at these relative distances from zeros and edges, of which there are so many at most.
+_NEIGHBOURS = np.concatenate([[0, 2.0**-53, 2.0**-24, 2.0**-23], np.geomspace(2.0**-20, 0.6, 300)])
+_NEIGHBOURS = np.sort(np.concatenate([_NEIGHBOURS, -_NEIGHBOURS]))
+#: A kink is where the arithmetic puts it.
+_BESIDE_EDGES = np.abs(_NEIGHBOURS) >= 2.0**-20
+_MOST_EDGES = 8
 #: What may compute each kind of result, the fastest first.
 _CANDIDATES = {
     "single": (SINGLE, COMPENSATED, EXACT),
@@ -49,19 +54,28 @@ _CANDIDATES = {
     "exact": (EXACT, DOUBLE),
     "double": (PLAIN_DOUBLE, DOUBLE),
 }
-#: Next to a zero of the function terms cancel, and the promise is an absolute error instead: 2.5e-7 for all inputs.
-_NEAR_ZERO_ERROR = 1.9e-7
-_NEAR_ZERO = 2.0
 _TOUCHING = 1e-3
+#: A patch reaches so many times as far from a zero as the sample shows that it must.
+_MARGIN = 2.5
+#: So often it is made larger.
+_PATCHINGS = 3
 
 
 def _float32_sample() -> Array:
     ordinary, large = np.geomspace(1e-6, 200, 700), np.geomspace(200, 3e4, 900)
     sizes = np.concatenate([[3e-44, 8.6e-41, 1e-38, 1e-30], ordinary, large, np.geomspace(3e4, 3e38, 100)])
+    powers = np.ldexp(1.0, np.arange(-24, 25))
+    sizes = np.concatenate([sizes, powers, powers * (1 - 2.0**-24), powers * (1 + 2.0**-23)])
     # Most where the results are neither trivial nor tiny, and where an exponential meets the resolution of 1.
     around = np.linspace(-10, 10, 6001), np.linspace(-20, 20, 2801), np.linspace(-150, 150, 801)
     sample = np.concatenate([sizes, -sizes, *around])
     return _distinct(sample.astype(np.float32)).astype(np.float64)
+
+
+def _float64_sample() -> Array:
+    single = _float32_sample()[::5]
+    # The digits that float32 has not.
+    return np.concatenate([single, single * (1 + 2.0**-25 * (np.arange(len(single)) * (5**0.5 / 2) % 1))])
 
 
 def _float16_sample() -> Array:
@@ -90,12 +104,6 @@ def find_zeros(x: Array, y: Array) -> Array:
     left, right = (size[np.searchsorted(x_known, x_known + step).clip(0, len(size) - 1)] for step in (-1, 1))
     touched = (size < _TOUCHING) & (4 * size < left) & (4 * size < right) & (np.abs(x_known) > 0.1)
     return np.sort(np.concatenate([[-np.inf, np.inf], x_known[:-1][crossed], x_known[touched]]))
-
-
-def near_zeros(x: Array, zeros: Array) -> npt.NDArray[np.bool_]:
-    """Mark the points that lie within 2 of one of the zeros."""
-    following = np.searchsorted(zeros, x).clip(1, len(zeros) - 1)
-    return np.asarray(np.minimum(x - zeros[following - 1], zeros[following] - x) <= _NEAR_ZERO)
 
 
 def _ulp(y: Array, dtype: str) -> Array:
@@ -139,11 +147,11 @@ class Choice:
 def choose(*questions: Question) -> Choice:
     """Choose the operations for moderate inputs; if nothing is gained by keeping others out, for all inputs."""
     guarded = [question for question in questions if _needs_guard(question)]
-    found = {question: choose_moderate_lanes(question) for question in guarded}
+    found = {question: choose_moderate(question) for question in guarded}
     moderate = {question: answer for question, answer in found.items() if answer is not None}
     if not moderate or len(moderate) < len(guarded):
         return choose_for_all(*questions)
-    chosen = [moderate[q].lanes if q in moderate else choose_lanes(q).for_moderate() for q in questions]
+    chosen = [moderate[q].arithmetic if q in moderate else choose_general(q).for_moderate() for q in questions]
     choice = _choice(questions, chosen)
     guard = guard_of(min(answer.limit for answer in moderate.values()), *choice.operations)
     for zero in sorted({zero for answer in moderate.values() for zero in answer.zeros}):
@@ -154,15 +162,15 @@ def choose(*questions: Question) -> Choice:
 
 def choose_for_all(*questions: Question) -> Choice:
     """Choose the operations for inputs of any size."""
-    return _choice(questions, [choose_lanes(question) for question in questions])
+    return _choice(questions, [choose_general(question) for question in questions])
 
 
-def _choice(questions: Sequence[Question], chosen: Sequence[Lanes]) -> Choice:
+def _choice(questions: Sequence[Question], chosen: Sequence[Arithmetic]) -> Choice:
     """Lower each formula in its own arithmetic where they have lanes of one type, or all in the most careful one."""
-    careful = max(chosen, key=lambda lanes: (lanes.goal, lanes.compensated))
+    careful = max((arithmetic.lanes for arithmetic in chosen), key=lambda lanes: (lanes.goal, lanes.compensated))
     operations = tuple(
-        question.lowered(lanes if lanes.element == careful.element else careful)
-        for question, lanes in zip(questions, chosen, strict=True)
+        (arithmetic if arithmetic.lanes.element == careful.element else Arithmetic(careful)).lowered(question)
+        for question, arithmetic in zip(questions, chosen, strict=True)
     )
     return Choice(careful.element, operations)
 
@@ -171,19 +179,35 @@ def _needs_guard(question: Question) -> bool:
     return guard_of(1, question.lowered(SINGLE.for_moderate())) is not None
 
 
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a formula is computed."""
+
+    lanes: Lanes
+    patches: tuple[Patch, ...] = ()
+
+    def for_moderate(self) -> Arithmetic:
+        """The same behind a guard."""
+        return replace(self, lanes=self.lanes.for_moderate())
+
+    def lowered(self, question: Question) -> Expression:
+        """Return the formula as machine operations."""
+        return reduce(lambda operations, patch: patch.over(operations), self.patches, question.lowered(self.lanes))
+
+
 @cache
-def choose_lanes(question: Question) -> Lanes:
+def choose_general(question: Question) -> Arithmetic:
     """Choose the arithmetic for inputs of any size."""
     if "x" not in symbols(question.formula):
-        return DOUBLE if question.output == "float64" else EXACT if question.exact else SINGLE
-    return _sample(question).lanes()
+        return Arithmetic(DOUBLE if question.output == "float64" else EXACT if question.exact else SINGLE)
+    return _sample(question).general()
 
 
 @dataclass(frozen=True)
 class Moderate:
     """An arithmetic for moderate inputs, and which these are."""
 
-    lanes: Lanes
+    arithmetic: Arithmetic
     limit: int
     """What :func:`~nonlin.kernels.lowering.guard_of` is told."""
     zeros: tuple[float, ...] = ()
@@ -191,9 +215,9 @@ class Moderate:
 
 
 @cache
-def choose_moderate_lanes(question: Question) -> Moderate | None:
+def choose_moderate(question: Question) -> Moderate | None:
     """Choose a faster arithmetic for moderate inputs; None if there is none."""
-    return _sample(question).moderate_lanes() if _needs_guard(question) else None  # without exponentials nothing is gained
+    return _sample(question).moderate() if _needs_guard(question) else None  # without exponentials nothing is gained
 
 
 def _cost(operations: Expression, lanes: Lanes) -> int:
@@ -203,16 +227,23 @@ def _cost(operations: Expression, lanes: Lanes) -> int:
     return vectors * sum(slow if node.primitive.name in ("divide", "sqrt") else 1 for node in nodes)
 
 
+def _as_condition(node: Expression) -> Expression | None:
+    """Return the comparison that a node makes, if it does."""
+    if not isinstance(node, Application):
+        return None
+    if node.primitive in (maximum, minimum):
+        return node.arguments[0] > node.arguments[1]
+    if node.primitive is absolute:
+        return node.arguments[0] > 0
+    return node if node.is_condition and node.primitive not in (logical_and, logical_or) else None
+
+
 def _is_steep(node: Expression) -> bool:
     """Whether a tail is taken of a rounded argument: exp(exp(...)), normal_cdf((x - mu)/sigma)."""
     if is_application(node, "exp"):
         return any(is_application(inner, "exp") for inner in postorder(node.arguments[0]))
     is_tail = is_application(node, "normal_cdf") or is_application(node, "erf")
     return is_tail and isinstance(node.arguments[0], Application)
-
-
-def _is_harder(node: Expression) -> bool:
-    return isinstance(node, Application) and node.primitive.name in _HARDER and isinstance(node.arguments[0], Symbol)
 
 
 @lru_cache(maxsize=8)
@@ -231,14 +262,15 @@ class _Sample:
         # Results of one kind of lanes are judged by those of another, which has to be finer.
         judge, self.finer = (DOUBLE, "longdouble") if self.kind == "double" else (EXACT, "float64")
         self.judge = lower(self.formula, judge, parameters)
-        self.x = _float16_sample() if self.kind == "half" else _float32_sample()
-        if self.kind == "double":
-            self.x = self.x[::5]
+        samples = {"half": _float16_sample, "double": _float64_sample}
+        self.x = _distinct(samples.get(self.kind, _float32_sample)())
         self.want = self._wanted(self.x)
         self.zeros = find_zeros(self.x, self.want)
+        if self.kind != "half":
+            self._look_closer()
         self.allowed = _ULPS[self.kind]
-        if self.kind == "single" and any(_is_harder(node) for node in postorder(self.formula)):
-            self.allowed += _HARDER_ULPS
+        if self.kind == "single" and is_harder(self.formula):
+            self.allowed += HARDER_ULPS
         if self.kind == "single" and any(map(_is_steep, postorder(self.formula))):
             self.allowed -= _RARER_ULPS
 
@@ -250,37 +282,104 @@ class _Sample:
         # A result of 40 bits does not ask for more than float64's, and a longer type is slow.
         return self._run(self.judge, self.finer, x, fused=self.kind == "double")
 
-    def lanes(self) -> Lanes:
+    def _look_closer(self) -> None:
+        """Add points where most goes wrong: around zeros, on both sides of every condition, at the edges of the domain."""
+        around = [np.outer(self.crossings, 1 + _NEIGHBOURS), np.outer(self._edges(), 1 + _NEIGHBOURS[_BESIDE_EDGES])]
+        closer = np.concatenate([points.ravel() for points in around])
+        if not closer.size:
+            return
+        closer = closer if self.kind == "double" else closer.astype(np.float32).astype(np.float64)
+        x = np.concatenate([self.x, closer])
+        order = np.argsort(x, kind="stable")
+        self.x, self.want = x[order], np.concatenate([self.want, self._wanted(closer)])[order]
+
+    def _edges(self) -> list[float]:
+        """Return about where conditions change, or the function begins or ceases to be defined, but for 0."""
+        nodes = dict.fromkeys(map(_as_condition, postorder(self.formula)))
+        conditions = [lower_condition(node, EXACT) for node in nodes if node is not None and "x" in symbols(node)]
+
+        def is_undefined(x: Array) -> Any:
+            return np.isnan(self._wanted(x))
+
+        def holds(condition: Expression) -> Callable[[Array], Any]:
+            return lambda x: self._run(condition, "float64", x).astype(bool)
+
+        edges = []
+        for test in (is_undefined, *map(holds, conditions)):
+            sides = test(self.x)
+            for k in np.flatnonzero(sides[1:] != sides[:-1])[:_FEW_ZEROS]:
+                low, high = self.x[k], self.x[k + 1]
+                for _ in range(5):  # each time a hundredth
+                    points = np.linspace(low, high, 101)
+                    first = int(np.argmax(test(points) != sides[k]))
+                    low, high = points[max(first - 1, 0)], points[first]
+                edges += [float(high)] if high else []
+        return list(dict.fromkeys(edges))[:_MOST_EDGES]
+
+    def general(self) -> Arithmetic:
         """The cheapest arithmetic that will do for any input."""
         if self.kind == "double":
-            return DOUBLE
+            return Arithmetic(DOUBLE)
         if self.kind == "exact":
             # Next to a zero, where terms cancel, only compensated lanes are right enough.
-            return DOUBLE if len(self.zeros) > 2 else EXACT
+            return Arithmetic(DOUBLE if len(self.zeros) > 2 else EXACT)
         everywhere = np.ones(self.x.shape, bool)
-        bodies = {lanes: lower(self.formula, lanes, self.parameters) for lanes in (SINGLE, COMPENSATED, EXACT)}
-        cheapest = sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes))
-        return next(lanes for lanes in cheapest if lanes is EXACT or self._holds(lanes, bodies[lanes], everywhere).all())
+        for arithmetic, body in self._bodies((SINGLE, COMPENSATED, EXACT)):
+            if arithmetic.lanes is EXACT or self._holds(arithmetic.lanes, body, everywhere).all():
+                return arithmetic
+        raise AssertionError  # EXACT is the last resort
 
-    def moderate_lanes(self) -> Moderate | None:
+    def moderate(self) -> Moderate | None:
         """The cheapest arithmetic that will do for moderate inputs, and what moderate is."""
         candidates = _CANDIDATES[self.kind]
         if self.shaped:
-            candidates = (self.lanes(),)
+            candidates = (self.general().lanes,)
         elif self.kind == "exact" and len(self.zeros) > 2:
             # A sample hardly ever meets the inputs next to a zero, of which exact results ask most.
             found = self._exact_beside_zeros()
             if found is not None:
                 return found
-            candidates = (self.lanes(),)
+            candidates = (self.general().lanes,)
+        everywhere = np.ones(self.x.shape, bool)
+        for arithmetic, body in self._bodies(tuple(lanes.for_moderate() for lanes in candidates)):
+            limit = self._limit(arithmetic.lanes, body, everywhere)
+            if limit is not None:
+                return Moderate(arithmetic, limit)
+        return None
+
+    def _bodies(self, candidates: tuple[Lanes, ...]) -> Iterator[tuple[Arithmetic, Expression]]:
+        """Yield what may compute the formula, and its operations: the fastest lanes, and then the others by their cost."""
         # The first one is the cheapest; which of the others is depends on the formula.
         for group in (candidates[:1], candidates[1:]):
-            bodies = {lanes: lower(self.formula, lanes.for_moderate(), self.parameters) for lanes in group}
+            bodies = {lanes: lower(self.formula, lanes, self.parameters) for lanes in group}
             for lanes in sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes)):
-                limit = self._limit(lanes, bodies[lanes], np.ones(self.x.shape, bool))
-                if limit is not None:
-                    return Moderate(lanes.for_moderate(), limit)
-        return None
+                yield Arithmetic(lanes), bodies[lanes]
+                if lanes.element == "float32" and self.kind == "single" and not self.shaped:
+                    yield from self._patched(lanes, bodies[lanes])
+
+    def _patched(self, lanes: Lanes, body: Expression) -> Iterator[tuple[Arithmetic, Expression]]:
+        """Yield the same lanes with patches where they break the promise, if it is next to zeros only."""
+        zeros = np.array(self.crossings)
+        reach = np.zeros(zeros.shape)
+        guard = guard_of(_LIMITS[-1], body) if lanes.moderate else None
+        inside = np.ones(self.x.shape, bool) if guard is None else self._run(guard, lanes.element, self.x).astype(bool)
+        patched, patches = body, tuple[Patch, ...]()
+        for _ in range(_PATCHINGS):
+            points = self.x[inside & ~self._holds(lanes, patched, inside)]
+            if not points.size or not zeros.size:
+                return
+            nearest = np.abs(points[:, np.newaxis] - zeros).argmin(axis=1)
+            needed = np.zeros(zeros.shape)
+            np.maximum.at(needed, nearest, np.abs(points - zeros[nearest]))
+            if (needed > np.abs(zeros) / 2).any() or (needed[needed > 0] <= reach[needed > 0]).any():
+                return  # elsewhere, or within a patch
+            reach = np.where(needed > 0, np.minimum(_MARGIN * needed, np.abs(zeros) / 2), reach)
+            found = [fit_patch(self._wanted, zeros[k], reach[k]) for k in np.flatnonzero(reach)]
+            patches = tuple(patch for patch in found if patch is not None)
+            if len(patches) < len(found):
+                return
+            patched = reduce(lambda operations, patch: patch.over(operations), patches, body)
+            yield Arithmetic(lanes, patches), patched
 
     def _limit(self, lanes: Lanes, body: Expression, among: npt.NDArray[np.bool_]) -> int | None:
         """Return the largest limit up to which a body keeps what is promised, among some of the points."""
@@ -288,15 +387,15 @@ class _Sample:
         inside = {n: among & self._run(g, lanes.element, self.x).astype(bool) for n, g in guards.items() if g is not None}
         if not inside:
             return None
-        holds = self._holds(lanes, body, inside[_LIMITS[0]])
-        return next((limit for limit in _LIMITS if holds[inside[limit]].all()), None)
+        errors = self._errors(body, lanes.element, self.x, self.want)
+        keeps = (limit for limit in _LIMITS if self._holds(lanes, body, inside[limit], errors)[inside[limit]].all())
+        return next(keeps, None)
 
     def _exact_beside_zeros(self) -> Moderate | None:
         """Return float64 without rests if that is right everywhere but next to the zeros."""
-        found = {x: self._zero_after(x) for x in self.zeros[1:-1]}
-        known = sorted({zero for zero in found.values() if zero is not None})
+        known = sorted({float(np.float32(zero)) for zero in self.crossings})
         # Points beside a crossing look as if the function touched zero there.
-        touched = [x for x in found if all(abs(x - zero) > 16 * _BESIDE for zero in known)]
+        touched = [x for x in self.zeros[1:-1] if all(abs(x - zero) > 16 * _BESIDE for zero in known)]
         if touched or len(known) > _FEW_ZEROS:
             return None
         body = lower(self.formula, PLAIN_DOUBLE.for_moderate(), self.parameters)
@@ -310,28 +409,51 @@ class _Sample:
             errors = np.abs(self._run(body, "float64", x) / want - 1)
         if limit is None or not (errors <= _ULPS["exact"] * 2.0**-24).all():
             return None
-        return Moderate(PLAIN_DOUBLE.for_moderate(), limit, tuple(known))
+        return Moderate(Arithmetic(PLAIN_DOUBLE.for_moderate()), limit, tuple(known))
+
+    @cached_property
+    def crossings(self) -> list[float]:
+        """Where the function crosses zero nearest to 0, in order."""
+        nearest = sorted(self.zeros[1:-1], key=abs)[: 2 * _FEW_ZEROS]  # each may be found twice
+        found = sorted(zero for zero in map(self._zero_after, nearest) if zero is not None)
+        return [zero for k, zero in enumerate(found) if k == 0 or zero - found[k - 1] > 1e-9 * abs(zero)]
 
     def _zero_after(self, x: float) -> float | None:
         """Return the zero between a point of the sample and the next, or None if the function only touches it there."""
-        low, high = x, self.x[np.searchsorted(self.x, x, side="right")]
+        others = np.flatnonzero((self.x > x) & (self.want != 0))
+        if not others.size:
+            return None
+        low, high = x, self.x[others[0]]
         for _ in range(3):  # each time a hundredth
             points = np.linspace(low, high, 101)
-            signs = np.sign(self._wanted(points))
-            change = np.flatnonzero(signs[1:] != signs[:-1])
-            if len(change) != 1 or signs[0] * signs[-1] >= 0:
+            values = self._wanted(points)
+            signs = np.sign(values)
+            if signs[0] * signs[-1] >= 0:
                 return None
-            low, high = points[change[0]], points[change[0] + 1]
-        return float(np.float32(high))
+            if not signs.all():
+                return float(points[signs == 0][0])
+            change = np.flatnonzero(signs[1:] != signs[:-1])
+            if len(change) != 1:
+                return None
+            before = change[0]
+            low, high = points[before], points[before + 1]
+        # So close that the function is a straight line.
+        below, above = np.abs(values[before : before + 2].astype(np.float64))
+        return float(low + (high - low) * below / (below + above))
 
-    def _holds(self, lanes: Lanes, operations: Expression, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _holds(
+        self, lanes: Lanes, operations: Expression, among: npt.NDArray[np.bool_], errors: Array | None = None
+    ) -> npt.NDArray[np.bool_]:
         """Where a kind of lanes keeps what is promised, among some of the points."""
-        errors = self._errors(operations, lanes.element, self.x, self.want)
+        if errors is None:
+            errors = self._errors(operations, lanes.element, self.x, self.want)
         holds = errors <= self.allowed
         if self.kind == "single":
             undecided = np.flatnonzero(among & ~holds & (errors <= self.allowed + _UNDECIDED))
             worst = self.x[undecided[np.argsort(errors[undecided])[-_LOOKED_INTO:]]]
-            holds[undecided] = self._hold_around(worst, lanes, operations)
+            # One that breaks the promise by itself decides.
+            if (holds | ~among)[errors > self.allowed + _UNDECIDED].all():
+                holds[undecided] = self._hold_around(worst, lanes, operations)
         return holds
 
     def _hold_around(self, x: Array, lanes: Lanes, operations: Expression) -> bool:
@@ -343,12 +465,20 @@ class _Sample:
         return bool((errors <= self.allowed + _UNDECIDED).all())
 
     def _errors(self, operations: Expression, element: str, x: Array, want: Array) -> Array:
-        """Errors in ulp; 0 where NaN is right, and next to a zero where the absolute error is small."""
+        """Errors in ulp; 0 where NaN is right, and where terms cancel and the absolute error is small."""
         got = self._run(operations, element, x)
+        dtype = "float64" if self.kind == "double" else "float32"
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(got - want).astype(np.float64)
-            ulps = error / _ulp(want, "float64" if self.kind == "double" else "float32")
+            ulps = error / _ulp(want, dtype)
             right = (got == want.astype(got.dtype)) | (np.isnan(got) & np.isnan(want))
-        if self.kind == "single":
-            right |= near_zeros(x, self.zeros) & (error <= _NEAR_ZERO_ERROR)
-        return np.where(right, 0, ulps)
+        ulps[right] = 0
+        if self.kind in ("single", "double"):
+            small = np.flatnonzero((ulps > self.allowed) & (error <= CANCELLED_ERROR[dtype]))
+            ulps[small[cancels(want[small], self._run(self.largest_term, "float64", x[small]))]] = 0
+        return ulps
+
+    @cached_property
+    def largest_term(self) -> Expression:
+        """Operations of float64 for the size of the formula's largest term."""
+        return lower(largest_term(self.formula), EXACT, self.parameters)

@@ -80,24 +80,28 @@ def _two_parts_of_log2(lanes: Lanes) -> tuple[Fraction, Fraction]:
 class _Exponential:
     """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once.
 
-    A ``coarse`` one takes log(2) in one piece, for those to whom the error of large results is all the same.
+    A ``coarse`` one takes log(2) in one piece, for those to whom the error of large results is all the same. A ``careful`` one
+    puts what is missing then, and what ``1 + p`` rounds away, into ``lost``; it is for arithmetic without rests.
     """
 
-    def __init__(self, x: Number, *, coarse: bool = False) -> None:
+    def __init__(self, x: Number, *, coarse: bool = False, careful: bool = False) -> None:
         lanes = x.lanes
         rounder = Constant(ROUNDERS[lanes.element])
         shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
         n = shifted - rounder
         parts = _two_parts_of_log2(lanes)
-        if coarse and not lanes.compensated:
-            parts = lanes.round(CONSTANTS["log(2)"]), Fraction(0)
+        if (coarse or careful) and not lanes.compensated:
+            log2 = lanes.round(CONSTANTS["log(2)"])
+            parts = log2, lanes.round(CONSTANTS["log(2)"] - log2) if careful else Fraction(0)
         first, second = map(Constant, parts)
-        near = fma(n, -first, x.high)
+        near = fma(n, -first, x.high)  # exact also with log(2) in one piece, while n is moderate
         # With a rest the two small terms first: their sum rounds away next to nothing.
         given = None if lanes.compensated else x.low
-        r = fma(n, -second, near) if given is None else near + fma(n, -second, given)
+        missing = n * -second if given is None else fma(n, -second, given)
+        r = near if careful else fma(n, -second, near) if given is None else near + missing
         tail = r * r * _fit("exp", lanes, r)
         p = r + tail
+        self.lost = Number(lanes, ((r - p) + tail) + fma(p, missing, missing))
 
         def rest() -> Expression:
             # What the last sum, the reduction and the argument left over.
@@ -270,7 +274,14 @@ def tanh_shrink(x: Number) -> Number:
     square = x * x
     small_square = smaller(square.high, Constant(1))
     small = (x * square) * _leading_fit("tanh_shrink", x.lanes, small_square)
-    return where(abs(x) <= 1, small, x - tanh(x))
+    # 1 - tanh(a) by itself, since a - tanh(a) would cancel
+    a = abs(x)
+    if x.lanes.moderate:
+        above = 2 / _Exponential(a * 2, coarse=True).plus(1)
+    else:
+        q = exp(-2 * a)
+        above = 2 * q / (1 + q)
+    return where(a <= 1, small, with_sign((a - 1) + above, x))
 
 
 # --- algebraic functions ----------------------------------------------------------------------------------------------
@@ -593,11 +604,12 @@ def tanh_slope(u: Number) -> Number:
 def gate_slope(u: Number, w: Number) -> Number:
     """sigmoid(u)*(1 + w*sigmoid(-u)), with w = u the derivative of u*sigmoid(u)."""
     # (1 + e (1 + w))/(1 + e)^2 with e = exp(-u), the exponential of sigmoid(u)
-    exponential = _Exponential(-u)
+    exponential = _Exponential(-u, careful=True)
     e, more = exponential.plus(0), exponential.power * exponential.p
-    e_lost = (exponential.power - e) + more
+    lost = exponential.power * exponential.lost
+    e_lost = ((exponential.power - e) + more) + lost
     bottom, whole = exponential.plus(1), exponential.power + 1
-    bottom_lost = ((whole - bottom) + more) + ((exponential.power - whole) + 1)
+    bottom_lost = (((whole - bottom) + more) + ((exponential.power - whole) + 1)) + lost
     inverse = 1 / bottom
     inverse_lost = ((1 - inverse * bottom) - inverse * bottom_lost) * inverse
     square = inverse * inverse
@@ -612,22 +624,21 @@ def gate_slope(u: Number, w: Number) -> Number:
 
 def mish_slope(u: Number, w: Number) -> Number:
     """tanh_softplus(u) + w*sech_softplus(u)^2*sigmoid(u), with w = u the derivative of u*tanh_softplus(u)."""
-    # With e = exp(u) it is e (1 + w + e (w + 3/2 + e + e^2/4))/b, b = (1 + e + e^2/2)^2,
-    # and equally 1 + (e^2 (w - 1/2) + e (w - 1) - 1)/b.
+    # With e = exp(u), q = 1 + e + e^2/2 and a = e/q it is a (1 + w + e/2 (1 - w a)), and equally 1 + (w (1 + e) a - 1)/q.
     exponential = _Exponential(u)
     e = exponential.plus(0)
-    shared = e * (1 + e * (_HALF * _HALF))
-    inner = 2 + e * (2 + shared)
-    bottom = 1 + e * inner
-    lost = (1 - bottom) + e * inner
-    more, rest = 1 + w, e * ((w + 3 * _HALF) + shared)
-    top = more + rest
-    top = Number(u.lanes, top.high, ((more - top) + rest).high)
-    below, inverse = u < 0, 1 / bottom
-    dividend = where(below, exponential.times(top), e * (e * (w - _HALF) + (w - 1)) - 1)
-    quotient = dividend * inverse
-    remainder = (dividend - quotient * bottom) - quotient * lost
-    return (quotient + remainder * inverse) + where(below, 0 * u, 1)
+    half = e * _HALF
+    inner = 1 + half
+    q = 1 + e * inner
+    inverse = 1 / q
+    a = e * inverse
+    one, more = 1 + w, half * (1 - w * a)
+    top = one + more
+    # What e, q, the quotient and the sum round away.
+    e_lost = (exponential.power - e) + exponential.power * exponential.p
+    a_lost = ((e - a * q) + (e_lost - a * ((1 - q) + e * inner))) * inverse
+    below = a * top + (a_lost * top + a * ((one - top) + more))
+    return where(u < 0, below, 1 + inverse * ((w * (1 + e)) * a - 1))
 
 
 _u, _w = Symbol("u"), Symbol("w")
