@@ -27,4 +27,19 @@ KNOWN_FAILURES: dict[str, list[str]] = {
         for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "soft_shrink")
         for character in "LQ"
     ],
+    "NaN is passed over by maximum and minimum": [
+        "test_fuzz.py::test_formulas_that_failed_once[smaller than what is no number]"
+    ],
+    "limits at infinity are those of rounded steps": [
+        f"test_fuzz.py::test_formulas_that_failed_once[{name}]"
+        for name in ("exp(x)/x", "slope of a maximum at infinity", "condition at infinity")
+    ],
+    "float64 is taken unmeasured: the rounded argument of a cosine": [
+        "test_fuzz.py::test_formulas_that_failed_once[cosine of a square]",
+    ],
+    "default parameters are rounded to float16": ["test_fuzz.py::test_formulas_that_failed_once[half of hard_sigmoid]"],
+    "the causes above and those in fuzz/failures.py": [
+        f"test_fuzz.py::test_random_formulas[{check}]"
+        for check in ("numbers", "layouts", "broadcast_parameters", "both_at_once", "torch", "vmap", "facts")
+    ],
 }
