@@ -369,7 +369,7 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
     Every argument of an exponential is at most ``limit`` in size, and every operand at most 2**60.
     """
     exponents = [
-        node.arguments[0].arguments[0]
+        node.arguments[0].arguments[:2]
         for result in operations
         for node in postorder(result)
         if is_application(node, "power_of_two") and is_application(node.arguments[0], "fma")  # else it is constant
@@ -378,13 +378,15 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
         return None
     bounds: dict[Expression, Fraction] = {}
     conditions = []
-    for argument in dict.fromkeys(exponents):
+    for argument, over_log2 in dict.fromkeys(exponents):
+        assert isinstance(over_log2, Constant)
+        scale = (over_log2.value * CONSTANTS["log(2)"]).limit_denominator(2**10)  # 1 but for a factor that has joined
         monomial = _monomial(argument)
         if monomial is None:
-            conditions.append(_size(argument) <= Constant(limit))
+            conditions.append(_size(argument) <= Constant(limit / abs(scale)))
             continue
         # |c x^k| <= limit is a condition on x itself.
-        factor, x, degree = monomial
+        factor, x, degree = scale * monomial[0], *monomial[1:]
         size = min(limit / abs(factor), _LARGEST_OPERAND**2)
         bounds[x] = min(Fraction(float(size) ** (1 / degree)), bounds.get(x, _LARGEST_OPERAND))
     operands = (Symbol(name) for name in sorted(frozenset().union(*map(symbols, operations))))

@@ -80,12 +80,13 @@ def polynomial(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Exp
     Even and odd terms are summed apart by Horner's scheme: two chains of half the length keep a processor twice as busy.
     """
     if len(coefficients) < 5:
-        return _horner(x, coefficients)
+        return horner(x, coefficients)
     square = x * x
-    return fma(_horner(square, coefficients[1::2]), x, _horner(square, coefficients[::2]))
+    return fma(horner(square, coefficients[1::2]), x, horner(square, coefficients[::2]))
 
 
-def _horner(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
+def horner(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
+    """Evaluate a polynomial by Horner's scheme; the constant term comes first."""
     result: Expression = Constant(Fraction(coefficients[-1]))
     for coefficient in coefficients[-2::-1]:
         result = fma(result, x, Constant(Fraction(coefficient)))

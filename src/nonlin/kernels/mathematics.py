@@ -14,11 +14,12 @@ from typing import TypeAlias
 from nonlin.formula import primitives as p
 from nonlin.formula.expression import Constant, Expression, Symbol
 from nonlin.formula.primitives import absolute as absolute_node, where as where_node
-from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS
+from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS, RATIONALS, ZEROS
 from nonlin.kernels.machine import (
     ROUNDERS,
     exponent,
     fma,
+    horner,
     library_cos,
     library_sin,
     polynomial,
@@ -28,7 +29,7 @@ from nonlin.kernels.machine import (
     significand,
     smaller,
 )
-from nonlin.kernels.number import Lanes, Number, clamp, small_or_zero, square_root, where, with_sign
+from nonlin.kernels.number import SINGLE, Lanes, Number, clamp, small_or_zero, square_root, where, with_sign
 
 _HALF = Fraction(1, 2)
 
@@ -134,6 +135,29 @@ class _Exponential:
     def times(self, factor: Number) -> Number:
         """exp(x)*factor."""
         return self.power * self.significand_times(factor)
+
+
+class _Gaussian:
+    """exp(-c*x^2), c = 1/2 or 1, as ``power*(1 + p)``, without rests.
+
+    log(2) is taken in one piece: what that leaves over, exp(-c*x^2*(log2/log(2) - 1)), is taken up by the function that the
+    exponential is multiplied by, which has to be fitted for it. A ``coarse`` one takes the square as it is rounded.
+    """
+
+    def __init__(self, x: Number, c: Fraction, *, coarse: bool = False) -> None:
+        lanes = x.lanes
+        self.square = square = x.high * x.high
+        rounder = Constant(ROUNDERS[lanes.element])
+        shifted = fma(square, Constant(lanes.round(-c / CONSTANTS["log(2)"])), rounder)
+        n = shifted - rounder
+        e = fma(-n, Constant(lanes.round(CONSTANTS["log(2)"]) / c), -square)  # exact: n*log(2) - c*x^2, over c
+        if not coarse:
+            low = fma(x.high, x.high, -square)
+            e = e - (low if x.low is None else fma(2 * x.high, x.low, low))
+        # exp(r) - 1 = r + r^2 p(r) with r = c*e, whose powers of two are those of the coefficients.
+        fitted = (c ** (k + 2) * Fraction(value) for k, value in enumerate(COEFFICIENTS["exp"][lanes.goal]))
+        self.power = Number(lanes, power_of_two(shifted))
+        self.p = Number(lanes, fma(e * e, polynomial(e, tuple(fitted)), e * Constant(c)))
 
 
 def exp(x: Number) -> Number:
@@ -375,64 +399,59 @@ def _normal_tail(a: Number) -> Number:
     return exp(-(a * a) * _HALF) * (inverse * _leading_fit("normal_tail", lanes, t))
 
 
-_CENTRE = Fraction(7, 8)
-_NEAR_CENTRE = 2
+_CENTRE = Fraction(4, 5)
 
 
-def _first_and_rest(name: str, lanes: Lanes, x: Expression) -> tuple[Number, Number]:
-    """Return a polynomial's value at 0 as a number of the lanes, and what is missing of the polynomial."""
-    exact, *others = COEFFICIENTS[name][lanes.goal]
-    first = Constant(lanes.round(Fraction(exact)))
-    low = Constant(lanes.round(Fraction(exact) - first.value))
-    return Number(lanes, first), Number(lanes, fma(x, polynomial(x, tuple(others)), low))
+def _rational(name: str, lanes: Lanes, x: Expression) -> tuple[Number, Number]:
+    """Return the parts of a fitted sum: a constant, and a quotient of polynomials whose roundings count for less."""
+    constant, *quotient = RATIONALS[name][lanes.goal]
+    # One chain of sums each: beside the exponential there is time for it.
+    evaluate = horner if lanes.goal == SINGLE.goal else polynomial
+    dividend, divisor = (evaluate(x, coefficients) for coefficients in quotient)
+    return Number(lanes, Constant(constant)), Number(lanes, dividend / divisor)
 
 
 class _ModerateNormal:
-    """What the distribution's functions share: ``exp(-x^2/2)``, and the place in the tail."""
+    """What the distribution's functions share in arithmetic without rests."""
 
     def __init__(self, x: Number) -> None:
         self.x, self.lanes = x, x.lanes
-        self.square = x * x
-        self.density = _Exponential(self.square * -_HALF)
-        self.inverse = 1 / (abs(x) + _NEAR_CENTRE)
-        self.t = ((abs(x) - _NEAR_CENTRE) * self.inverse).rounded()
+        self.exponential = _Gaussian(x, _HALF)
         self.is_centre = abs(x) <= _CENTRE
 
-    def centre(self) -> tuple[Number, Number]:
-        """P(Z < x) - 1/2, over x, as its value at 0 and the rest."""
-        return _first_and_rest("normal_centre", self.lanes, self.square.high)
+    def centre(self) -> Number:
+        """P(Z < x) near 0."""
+        return self.x * Number(self.lanes, _fit("normal_centre", self.lanes, self.exponential.square)) + _HALF
 
-    def fit(self, name: str) -> Number:
-        """A polynomial of t with what its last sum rounds away, for which the constant term must be the larger one."""
-        first, *others = COEFFICIENTS[name][self.lanes.goal]
-        if self.lanes.compensated:
-            return _leading_fit(name, self.lanes, self.t)
-        constant, slope = Constant(self.lanes.round(Fraction(first))), polynomial(self.t, tuple(others))
-        total = fma(self.t, slope, constant)
-        return Number(self.lanes, total, fma(self.t, slope, constant - total))
+    def scaled_tail(self) -> Number:
+        """P(Z > a) times a, for a = |x| not near 0."""
+        # The fitted function varies by a third only. Its constant, which has no error, is added last, so that all other
+        # roundings are small.
+        constant, quotient = _rational("gelu_tail", self.lanes, abs(self.x).high)
+        return self.exponential.power * (constant + (quotient + (constant + quotient) * self.exponential.p))
 
 
 def normal_cdf(x: Number) -> Number:
-    if x.lanes.moderate:
+    if x.lanes.moderate and not x.lanes.compensated:
         at = _ModerateNormal(x)
-        tail = at.density.times(at.inverse * at.fit("mills"))
-        first, rest = at.centre()
-        return where(at.is_centre, (_HALF + x * first) + x * rest, where(x < 0, tail, 1 - tail))
+        tail = at.scaled_tail() / abs(x)
+        return where(at.is_centre, at.centre(), where(x < 0, tail, 1 - tail))
     tail = _normal_tail(abs(x))
     return where(x < 0, tail, 1 - tail)
 
 
 def erf(x: Number) -> Number:
-    if x.lanes.moderate:
-        # 2*normal_cdf(x*sqrt(2)) - 1
-        at = _ModerateNormal(x * CONSTANTS["sqrt(2)"])
-        first, rest = _first_and_rest("erf", x.lanes, (x * x).high)
-        if x.lanes.compensated:
-            tail = at.density.times(at.inverse * at.fit("mills"))
-        else:  # of a tail of at most 0.16 the last digits do not matter
-            density = _Exponential(Number(x.lanes, (-(x * x)).high), coarse=True)
-            tail = density.times(at.inverse * Number(x.lanes, _fit("mills", x.lanes, at.t)))
-        return where(abs(x) <= 1, x * first + x * rest, with_sign(1 - 2 * tail, x))
+    lanes = x.lanes
+    if lanes.moderate and not lanes.compensated:
+        exponential = _Gaussian(x, Fraction(1), coarse=True)  # of a tail of at most 0.16 the last digits do not matter
+        first, *others = COEFFICIENTS["erf"][lanes.goal]
+        exact = Fraction(first)
+        high = lanes.round(exact)
+        rest = fma(exponential.square, polynomial(exponential.square, tuple(others)), Constant(lanes.round(exact - high)))
+        small = x * high + x * Number(lanes, rest)
+        _, quotient = _rational("erf_tail", lanes, abs(x).high)
+        large = 1 - exponential.power * (quotient + quotient * exponential.p)
+        return where(abs(x) <= 1, small, with_sign(large, x))
     square = x.applied() * x.applied()
     small = x * _leading_fit("erf", x.lanes, smaller(square.high, Constant(1)))
     large = 1 - 2 * _normal_tail(abs(x) * CONSTANTS["sqrt(2)"])
@@ -558,23 +577,21 @@ def reciprocal_hypot_squared(u: Number) -> Number:
 def scaled_normal_cdf(u: Number) -> Number:
     """u*normal_cdf(u)."""
     at = _ModerateNormal(u)
-    tail = at.density.times(at.fit("gelu_tail"))
-    first, rest = at.centre()
-    half = _HALF + u * first
-    lost = ((_HALF - half) + u * first) + u * rest
-    return where(at.is_centre, u * half + u * lost, where(u > 0, u, 0) - tail)
+    return where(at.is_centre, u * at.centre(), where(u > 0, u, 0) - at.scaled_tail())
 
 
 def normal_slope(u: Number) -> Number:
     """The derivative of u*normal_cdf(u): normal_cdf(u) + u*exp(-u^2/2)/sqrt(2 pi)."""
-    a = abs(u)
-    inverse = 1 / (a + _TAIL_CENTRE)
-    t = ((a - _TAIL_CENTRE) * inverse).high
-    mills = inverse * Number(u.lanes, _fit("normal_tail", u.lanes, t))
-    density = Number(u.lanes, Constant(u.lanes.round(CONSTANTS["1/sqrt(2 pi)"])))
-    low = u.lanes.round(CONSTANTS["1/sqrt(2 pi)"] - u.lanes.round(CONSTANTS["1/sqrt(2 pi)"]))
-    tail = _Exponential(u * u * -_HALF).times((mills - a * low) - a * density)
-    return where(u < 0, tail, 1 - tail)
+    # Below zero exp(-u^2/2)*(p + q*u)*r with the zero split off, so that no terms cancel next to it; above zero 1 minus that at
+    # -u. The sign that makes the difference comes from u throughout, -0 included.
+    lanes = u.lanes
+    offset, slope = ZEROS["normal_slope"][lanes.goal]
+    exponential = _Gaussian(u, _HALF)
+    _, quotient = _rational("normal_slope", lanes, abs(u).high)  # its constant is 1
+    distance = exponential.power * (slope * u - with_sign(Number.constant(lanes, offset), u))
+    half = Number.constant(lanes, _HALF)
+    one = half + with_sign(half, u)
+    return (one + distance) + distance * (quotient + (1 + quotient) * exponential.p)
 
 
 def _excess(a: Number, b: Number, product: Number) -> Number:
