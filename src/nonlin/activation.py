@@ -19,6 +19,7 @@ import numpy as np
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import (
     Application,
+    Constant,
     Expression,
     FormulaError,
     Symbol,
@@ -93,6 +94,8 @@ class Parameter:
     ) -> None:
         for name, value in locals().copy().items():
             if name != "self":
+                if isinstance(value, int):
+                    Constant(value)  # an error if no float64 is near it: what it is compared with, or becomes, is one
                 object.__setattr__(self, name, value)
 
     @property
@@ -537,12 +540,13 @@ class Activation:
             if name not in self.parameters:
                 raise TypeError(self._unknown_keyword(name))
         values = {name: defaults.get(name, parameter.default) for name, parameter in self.parameters.items()}
+        parameters = {n: _with_default(parameter, values[n]) for n, parameter in self.parameters.items()}
         self.check(**{name: value for name, value in values.items() if value is not None})
         return Activation(
             self.name,
             self.formula,
             operands=self.operands,
-            parameters={n: _with_default(parameter, values[n]) for n, parameter in self.parameters.items()},
+            parameters=parameters,
             source=self.source,
             aliases=self.aliases,
             family=self.family,

@@ -424,9 +424,9 @@ def _interval(entry: Any) -> tuple[float, float]:
     x = np.linspace(-128, 128, 16385)
     with np.errstate(all="ignore"):
         bends = np.abs(np.diff(np.nan_to_num(entry.derivative(x))))
-    for reach in (4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100):
-        if bends[np.abs(x[1:]) <= reach / 1.3].sum() >= 0.9 * bends.sum():
-            return -reach, reach
+        for reach in (4, 5, 6, 8, 10, 15, 20, 30, 40, 60, 80, 100):
+            if bends[np.abs(x[1:]) <= reach / 1.3].sum() >= 0.9 * bends.sum():
+                return -reach, reach
     return -6, 6
 
 

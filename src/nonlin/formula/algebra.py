@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cache, reduce
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, as_expression, rebuild, symbols
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, rational_power, rebuild, symbols
 
 Powers = dict[Expression, int]
 _SUMS = frozenset({p.add, p.subtract})
@@ -82,23 +82,37 @@ def _normal(node: Expression) -> Expression:
 
 
 @cache
-def _factors(node: Expression) -> tuple[Fraction, Powers]:
+def _factors(root: Expression) -> tuple[Fraction, Powers]:
     """Split a product into its rational coefficient and the powers of its other factors."""
+    found: dict[Expression, tuple[Fraction, Powers]] = {}
+    for node in postorder(root, below=_is_product):
+        found[node] = _own_factors(node, [found[argument] for argument in node.arguments] if _is_product(node) else [])
+    return found[root]
+
+
+def _is_product(node: Expression) -> bool:
+    return isinstance(node, Application) and (node.primitive in _PRODUCTS or node.primitive is p.negative)
+
+
+def _own_factors(node: Expression, parts: list[tuple[Fraction, Powers]]) -> tuple[Fraction, Powers]:
+    """Split a product whose arguments are split already."""
     if isinstance(node, Constant):
         return node.value, {}
     if isinstance(node, Application):
         if node.primitive is p.negative:
-            coefficient, powers = _factors(node.arguments[0])
+            ((coefficient, powers),) = parts
             return -coefficient, powers
         if node.primitive is p.multiply or node.primitive is p.divide:
             sign = 1 if node.primitive is p.multiply else -1
-            left, powers = _factors(node.arguments[0])
-            right, others = _factors(node.arguments[1])
+            (left, powers), (right, others) = parts
             return left * right**sign, _merge(powers, others, sign)
         if node.primitive is p.integer_power:
-            exponent = int(node.arguments[1].value)
-            coefficient, powers = _factors(node.arguments[0])
-            return coefficient**exponent, _merge({}, powers, exponent)
+            (coefficient, powers), (exponent, _) = parts
+            power = rational_power(coefficient, int(exponent))
+            # (2*x)**5000 is no 2**5000*x**5000: neither of the two is a number.
+            if power is None:
+                return Fraction(1), {node.arguments[0]: int(exponent)}
+            return power, _merge({}, powers, int(exponent))
         if node.primitive in _SUMS:
             # A sum with a rational content, 2*a + 2*b, hands it to the product: the rest is then found equal elsewhere.
             content, primitive_part = _content(node)
@@ -190,20 +204,24 @@ def _quotient(above: list[Expression], below: list[Expression], coefficient: Fra
 
 
 def _multiplied(first: int, others: list[Expression]) -> Expression:
-    return reduce(p.multiply, others, as_expression(first))
+    return reduce(p.multiply, others, Constant(Fraction(first)))
 
 
-def _terms(node: Expression, times: Fraction = Fraction(1)) -> list[tuple[Fraction, Powers]]:
+def _terms(root: Expression) -> list[tuple[Fraction, Powers]]:
     """List the products whose sum the node is."""
-    if isinstance(node, Application):
-        if node.primitive in _SUMS:
-            sign = 1 if node.primitive is p.add else -1
+    terms = []
+    open_terms = [(Fraction(1), root)]
+    while open_terms:
+        times, node = open_terms.pop()
+        if isinstance(node, Application) and node.primitive in _SUMS:
             left, right = node.arguments
-            return [*_terms(left, times), *_terms(right, sign * times)]
-        if node.primitive is p.negative:
-            return _terms(node.arguments[0], -times)
-    coefficient, powers = _factors(node)
-    return [(coefficient * times, powers)]
+            open_terms += [(times if node.primitive is p.add else -times, right), (times, left)]
+        elif isinstance(node, Application) and node.primitive is p.negative:
+            open_terms.append((-times, node.arguments[0]))
+        else:
+            coefficient, powers = _factors(node)
+            terms.append((coefficient * times, powers))
+    return terms
 
 
 def _opened(terms: list[tuple[Fraction, Powers]]) -> list[tuple[Fraction, Powers]]:

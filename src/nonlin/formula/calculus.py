@@ -257,8 +257,8 @@ def _stable_node(node: Expression) -> Expression:
         for pattern, replacement in STABLE_FORMS:
             found = next(match(pattern, node, {}), None)
             if found is not None:
-                # The replacement may open the way for another form, at its root or below.
-                node = stabilize(substitute(replacement, found))
+                # The replacement may open the way for another form, at its root or below, as far as it is new.
+                node = rebuild(substitute(replacement, found), _stable_node, kept=found.values())
                 changed = True
                 break
     return node

@@ -7,8 +7,12 @@ common subexpressions are shared by construction, and every pass over an express
 
 from __future__ import annotations
 
+import contextlib
+import math
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeAlias
 from weakref import WeakValueDictionary
@@ -170,6 +174,9 @@ class Expression:
 
         return f"${latex(self)}$"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (_records(self),)
+
     def __copy__(self) -> Expression:
         return self
 
@@ -199,9 +206,6 @@ class Symbol(Expression):
         node: Symbol = _intern(cls, (cls, name, positive), name=name, positive=positive)
         return node
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _symbol, (self.name, self.positive)
-
 
 class Constant(Expression):
     """An exact rational number.
@@ -211,28 +215,66 @@ class Constant(Expression):
 
     Parameters
     ----------
-    value : int, float, str or Fraction
+    value : int, float, str, Decimal or Fraction
         ``"1.0507009873554804934"`` gives more digits than a float can.
 
     Raises
     ------
     FormulaError
-        For NaN and the infinities, which are no numbers of a formula.
+        For NaN and the infinities, which are no numbers of a formula, and for what no float64 is near.
     """
 
     __slots__ = ("value",)
     value: Fraction
 
-    def __new__(cls, value: Number | str) -> Constant:
-        try:
-            exact = Fraction(repr(float(value)) if isinstance(value, float) else value)
-        except (ValueError, OverflowError, TypeError) as error:
-            raise FormulaError(f"{value!r} is not a finite number and cannot stand in a formula") from error
+    def __new__(cls, value: Number | str | Decimal) -> Constant:
+        exact = value if isinstance(value, Fraction) else _exact(value)
+        if max(exact.numerator.bit_length(), exact.denominator.bit_length()) > _MOST_BITS:
+            raise FormulaError(f"{_about(exact)} has more digits than a number of a formula can have")
         node: Constant = _intern(cls, (cls, exact), value=exact)
         return node
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Constant, (self.value,)
+
+#: Python spells no whole numbers of more than 4,300 digits, and nothing that is computed needs a third of them.
+_MOST_BITS = 14_000
+_LARGEST = Fraction(sys.float_info.max)
+_SMALLEST = Fraction(math.ulp(0.0))
+
+
+def _exact(value: object) -> Fraction:
+    """Return a number that a user gave as an exact one."""
+    try:
+        number: Any = repr(float(value)) if isinstance(value, float) else value
+        if isinstance(number, str):
+            with contextlib.suppress(InvalidOperation):  # a quotient is no decimal
+                number = Decimal(number)
+        # Written out, 1e999999999 would take a gigabyte.
+        vast = isinstance(number, Decimal) and number and abs(number.adjusted()) > 2 * sys.float_info.max_10_exp
+        exact = Fraction(0) if vast else Fraction(number)
+    except (ValueError, OverflowError, ZeroDivisionError, TypeError) as error:
+        raise FormulaError(f"{value!r} is not a finite number and cannot stand in a formula") from error
+    if vast or not _is_near_a_float(exact):
+        about = f"a number of about 1e{number.adjusted()}" if vast else _about(exact)
+        raise FormulaError(f"{about} cannot stand in a formula: no float64 is near it")
+    return exact
+
+
+def _is_near_a_float(value: Fraction) -> bool:
+    return not value or _SMALLEST <= abs(value) <= _LARGEST
+
+
+def rational_power(base: Fraction, exponent: int) -> Fraction | None:
+    """Return a whole power of a number; None if it has too many digits, or no float64 is near it."""
+    if max(base.numerator.bit_length(), base.denominator.bit_length()) * abs(exponent) > _MOST_BITS:
+        return base**exponent if abs(base) in (0, 1) else None
+    power = base**exponent
+    return power if _is_near_a_float(power) else None
+
+
+def _about(value: Fraction) -> str:
+    """Spell the order of magnitude of a number that may have too many digits to be spelled."""
+    bits = abs(value.numerator).bit_length() - value.denominator.bit_length()
+    return f"a number of about {'-' if value < 0 else ''}1e{round(bits * math.log10(2))}"
 
 
 class Application(Expression):
@@ -256,18 +298,36 @@ class Application(Expression):
     def is_condition(self) -> bool:
         return self.primitive.is_condition
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.primitive.name, self._arguments)
+
+def _records(root: Expression) -> tuple[tuple[Any, ...], ...]:
+    """List the nodes of a formula, arguments first and by their places in the list, for pickles as deep as no formula is."""
+    places: dict[Expression, int] = {}
+    records: list[tuple[Any, ...]] = []
+    for node in postorder(root):
+        places[node] = len(records)
+        if isinstance(node, Application):
+            records.append((node.primitive.name, *(places[argument] for argument in node.arguments)))
+        elif isinstance(node, Constant):
+            records.append((None, node.value.numerator, node.value.denominator))
+        else:
+            assert isinstance(node, Symbol)
+            records.append((Symbol.__name__, node.name, node.positive))
+    return tuple(records)
 
 
-def _symbol(name: str, positive: bool) -> Symbol:
-    return Symbol(name, positive=positive)
-
-
-def _restore(name: str, arguments: tuple[Expression, ...]) -> Expression:
+def _restore(records: tuple[tuple[Any, ...], ...]) -> Expression:
     from nonlin.formula.primitives import PRIMITIVES
 
-    return Application(PRIMITIVES[name], arguments)
+    nodes: list[Expression] = []
+    for kind, *parts in records:
+        if kind is None:
+            nodes.append(Constant(Fraction(*parts)))
+        elif kind == Symbol.__name__:
+            name, positive = parts
+            nodes.append(Symbol(name, positive=positive))
+        else:
+            nodes.append(Application(PRIMITIVES[kind], tuple(nodes[place] for place in parts)))
+    return nodes[-1]
 
 
 _interning = threading.RLock()
@@ -303,18 +363,25 @@ def as_expression(value: object, *, wanted: str = "a number or an expression") -
     """
     if isinstance(value, Expression):
         return value
-    if isinstance(value, (bool, str, bytes)) or not isinstance(value, (int, float, Fraction)):
+    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)):
         hint = ""
         if isinstance(value, bool):
             hint = ": a comparison with == or != is decided in Python before the formula sees it, so write <= or >="
         elif type(value).__module__.split(".")[0] in ("numpy", "torch", "jax", "tensorflow"):
             hint = ": write the number itself, for example float(...)"
         raise FormulaError(f"a formula needs {wanted}, but got {value!r} of type {type(value).__name__}{hint}")
-    return Constant(value)
+    return Constant(_exact(value))
 
 
-def postorder(*roots: Expression) -> Iterator[Expression]:
-    """Yield every node below the roots once, arguments before the nodes that use them."""
+def postorder(*roots: Expression, below: Callable[[Expression], bool] | None = None) -> Iterator[Expression]:
+    """Yield every node below the roots once, arguments before the nodes that use them.
+
+    Parameters
+    ----------
+    *roots : Expression
+    below : callable, optional
+        Whether to go on to the arguments of a node.
+    """
     seen: set[Expression] = set()
     stack: list[tuple[Expression, bool]] = [(root, False) for root in reversed(roots)]
     while stack:
@@ -324,7 +391,8 @@ def postorder(*roots: Expression) -> Iterator[Expression]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((argument, False) for argument in reversed(node.arguments))
+            if below is None or below(node):
+                stack.extend((argument, False) for argument in reversed(node.arguments))
 
 
 def symbols(*roots: Expression) -> frozenset[str]:
@@ -338,10 +406,15 @@ def symbols(*roots: Expression) -> frozenset[str]:
     return names
 
 
-def rebuild(root: Expression, change: Callable[[Expression], Expression]) -> Expression:
-    """Build ``root`` anew from its leaves, passing every node, its arguments already changed, through ``change``."""
-    done: dict[Expression, Expression] = {}
-    for node in postorder(root):
+def rebuild(root: Expression, change: Callable[[Expression], Expression], *, kept: Iterable[Expression] = ()) -> Expression:
+    """Build ``root`` anew from its leaves, passing every node, its arguments already changed, through ``change``.
+
+    What is to be kept stays as it is, with all that is below it.
+    """
+    done: dict[Expression, Expression] = {node: node for node in kept}
+    for node in postorder(root, below=lambda node: node not in done):
+        if node in done:
+            continue
         new = node
         if isinstance(node, Application):
             arguments = tuple(done[argument] for argument in node.arguments)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 
-from nonlin.formula.expression import Application, Constant, Expression
+from nonlin.formula.expression import Application, Constant, Expression, symbols
 from nonlin.formula.primitives import Primitive
 from nonlin.formula.rows import RowPrimitive
-from nonlin.formula.spelling import Spelling
 from nonlin.formula.text import decimal
+from nonlin.formula.written import Written, shared_parts
 
 _GREEK = frozenset("alpha beta gamma delta epsilon lambda mu nu omega phi psi rho sigma tau theta".split())
 _TALL = (r"\frac", r"\tfrac", r"\begin")
@@ -26,13 +26,13 @@ def _name(name: str) -> str:
     return f"{head}_{{{_name(rest) if rest in _GREEK else rest}}}" if rest else head
 
 
-class Latex(Spelling[tuple[str, int]]):
-    """Spells each node as its LaTeX and the precedence with which that binds."""
+class Latex(Written):
+    """Formulas as mathematics."""
 
     language = "LaTeX"
 
-    def __init__(self, entries: Collection[str] = (), index: str = _INDICES[0]) -> None:
-        self.table = {}
+    def __init__(self, names: Mapping[Expression, str], entries: Collection[str] = (), index: str = _INDICES[0]) -> None:
+        super().__init__(names)
         self.entries = entries
         self.index = index
 
@@ -49,7 +49,7 @@ class Latex(Spelling[tuple[str, int]]):
             spelled = rf"{digits} \cdot 10^{{{int(exponent)}}}"
         return spelled, 15 if value < 0 else _FRACTION if "/" in decimal(value) else 100
 
-    def application(self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application) -> tuple[str, int]:
+    def written_out(self, primitive: Primitive, arguments: tuple[tuple[str, int], ...], node: Application) -> tuple[str, int]:
         binds = primitive.precedence
         if isinstance(primitive, RowPrimitive):
             return self._of_row(primitive, node), binds
@@ -67,11 +67,19 @@ class Latex(Spelling[tuple[str, int]]):
             parts.append(rf"\left({spelled}\right)" if needs and inner < tight else spelled)
         return primitive.latex.format(*parts), binds
 
-    def _of_row(self, primitive: RowPrimitive, node: Application) -> str:
+    def assigned(self, name: str, spelled: str, node: Application) -> tuple[str, str]:
+        of_entry = f",{self.index}" if symbols(node) & set(self.entries) else ""
+        index = f"{name[0]}_{{{name[1:]}{of_entry}}}"
+        return index, rf"{index} &\iff {spelled}" if node.is_condition else f"{index} &= {spelled}"
+
+    def _of_row(self, primitive: Primitive, node: Application) -> str:
         """Spell an operation on all entries, which have an index of their own."""
         index = _INDICES[_INDICES.index(self.index) + 1]
         first, *others = node.arguments
-        spelled = [Latex(self.entries, index)(first), *map(Latex(), others)]  # where something is largest needs no index
+        # Where something is largest needs no index.
+        of_entries, of_row = Latex(self.names, self.entries, index), Latex(self.names)
+        spelled = [of_entries(first), *map(of_row, others)]
+        self.assignments += [*of_entries.assignments, *of_row.assignments]
         parts = [part if binds > 15 else rf"\left({part}\right)" for part, binds in spelled]
         return primitive.latex.format(*parts, own=self.index, index=index)
 
@@ -96,4 +104,12 @@ def latex(expression: Expression, entries: Collection[str] = ()) -> str:
     >>> print(latex(Symbol("x") * sigmoid(1.702 * Symbol("x"))))
     x \, \sigma(1.702 \, x)
     """
-    return Latex(entries)(expression)[0]
+    spelling = Latex(shared_parts(expression, _repeats), entries)
+    whole = spelling(expression)[0]
+    if not spelling.assignments:
+        return whole
+    return r"\begin{aligned} " + r" \\ ".join([*spelling.assignments, f"& {whole}"]) + r" \end{aligned}"
+
+
+def _repeats(node: Application) -> tuple[int, ...]:
+    return tuple(node.primitive.latex.count(f"{{{k}}}") for k in range(len(node.arguments)))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
-from nonlin.formula.expression import Application, Constant, Expression, FormulaError, Operand, as_expression
+from nonlin.formula.expression import Application, Constant, Expression, FormulaError, Operand, as_expression, rational_power
 
 Partials: TypeAlias = Callable[..., tuple[Operand, ...]]
 
@@ -143,7 +143,8 @@ def _simplify_power(a: Expression, n: Expression) -> Expression | None:
     base, exponent = _value(a), _value(n)
     assert exponent is not None
     if base is not None:
-        return Constant(base**exponent.numerator)
+        value = rational_power(base, exponent.numerator)
+        return None if value is None else Constant(value)
     if _is(a, "integer_power"):
         return power(a.arguments[0], a.arguments[1] * n)
     if _is(a, "negative"):

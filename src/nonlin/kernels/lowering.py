@@ -80,6 +80,7 @@ class _Lowering(Spelling[_Spelled]):
 
     def __init__(self, lanes: Lanes) -> None:
         self.lanes = lanes
+        self._done: dict[Expression, _Spelled] = {}
         self.zero_has_won = False
         """Whether some product is 0 at a parameter of 0, even if x is NaN."""
         self.table = {
@@ -98,6 +99,9 @@ class _Lowering(Spelling[_Spelled]):
             "nan": lambda: Number(lanes, p.sqrt(Constant(-1))),
             **FUNCTIONS,
         }
+
+    def memo(self) -> dict[Expression, _Spelled]:
+        return self._done  # parts are spelled on their own too, and shared ones then as often as there are ways to them
 
     def symbol(self, name: str) -> Number:
         return Number(self.lanes, Symbol(name))
@@ -194,10 +198,15 @@ def _scaled(factor: Fraction, node: Expression) -> Expression:
     return Constant(factor) * node
 
 
-def _factors(node: Expression) -> list[Expression]:
-    if not is_application(node, "multiply"):
-        return [node]
-    return [factor for argument in node.arguments for factor in _factors(argument)]
+def _factors(product: Expression) -> list[Expression]:
+    factors, remaining = [], [product]
+    while remaining:
+        node = remaining.pop()
+        if is_application(node, "multiply"):
+            remaining += node.arguments[::-1]
+        else:
+            factors.append(node)
+    return factors
 
 
 def _integer_power(base: Number, n: int, factor: Number | None = None) -> Number:

@@ -75,15 +75,22 @@ def _nothing() -> None:
 class Number:
     """``(high + low) * 2**exponent``, where ``low`` and ``exponent`` may be absent."""
 
-    __slots__ = ("_low", "_rest", "exponent", "high", "lanes", "times")
+    __slots__ = ("_low", "_rest", "_sources", "exponent", "high", "lanes", "times")
 
     def __init__(
-        self, lanes: Lanes, high: Expression, rest: Rest | Expression | None = None, exponent: Expression | None = None
+        self,
+        lanes: Lanes,
+        high: Expression,
+        rest: Rest | Expression | None = None,
+        exponent: Expression | None = None,
+        sources: tuple[Number, ...] = (),
     ) -> None:
         self.lanes = lanes
         self.high = high
         self.exponent = exponent if exponent is not _ZERO else None
         self._rest = rest
+        #: What the rest is worked out from. These are asked first, one by one: chains of them are longer than Python's stack.
+        self._sources = sources
         self._low: Expression | None = None
         #: How to multiply by this number with fewer roundings than by its rounded value, if there is a way.
         self.times: Callable[[Number], Number] | None = None
@@ -99,10 +106,17 @@ class Number:
     @property
     def low(self) -> Expression | None:
         """What ``high`` leaves over, or None if nothing is known of it. It may be NaN where ``high`` is not finite only."""
-        if callable(self._rest):
-            self._low, self._rest = self._rest(), None
-        elif self._rest is not None:
-            self._low, self._rest = self._rest, None
+        waiting = [self]
+        while waiting:
+            number = waiting[-1]
+            unknown = [source for source in number._sources if source._rest is not None]
+            if unknown:
+                waiting += unknown
+                continue
+            waiting.pop()
+            if number._rest is not None:
+                number._low, number._rest = number._rest() if callable(number._rest) else number._rest, None
+            number._sources = ()
         return None if self._low is _ZERO else self._low
 
     @property
@@ -135,7 +149,7 @@ class Number:
         def rest() -> Expression | None:
             return None if self.low is None else scale(self.low, n)
 
-        return Number(self.lanes, scale(self.high, n), rest)
+        return Number(self.lanes, scale(self.high, n), rest, sources=(self,))
 
     # --- arithmetic -------------------------------------------------------------------------------------------------
 
@@ -157,12 +171,15 @@ class Number:
             part = total - a.high
             return _sum((a.high - (total - part)) + (b.high - part), a.low, b.low)
 
-        return Number(self.lanes, total, rest, a.exponent)
+        return Number(self.lanes, total, rest, a.exponent, (a, b))
 
     __radd__ = __add__
 
     def __neg__(self) -> Number:
-        return Number(self.lanes, -self.high, lambda: None if self.low is None else -self.low, self.exponent)
+        def rest() -> Expression | None:
+            return None if self.low is None else -self.low
+
+        return Number(self.lanes, -self.high, rest, self.exponent, (self,))
 
     def __sub__(self, other: Operand) -> Number:
         return self + -self._number(other)
@@ -189,7 +206,7 @@ class Number:
         for factor, other_factor in ((a, b), (b, a)):
             if _power_of_two(factor.high):
                 rest = _scaled_rest(factor.high, other_factor)
-        return Number(self.lanes, high, rest, _add_exponents(a.exponent, b.exponent))
+        return Number(self.lanes, high, rest, _add_exponents(a.exponent, b.exponent), (a, b))
 
     __rmul__ = __mul__
 
@@ -210,7 +227,7 @@ class Number:
             return remainder * inverse if moderate else _number_or_zero(remainder / b.high)
 
         exponent = _add_exponents(a.exponent, None if b.exponent is None else -b.exponent)
-        return Number(self.lanes, high, rest, exponent)
+        return Number(self.lanes, high, rest, exponent, (a, b))
 
     def __rtruediv__(self, other: Operand) -> Number:
         return self._number(other) / self
@@ -219,7 +236,7 @@ class Number:
         def rest() -> Expression | None:
             return None if self.low is None else where_node(self.high < 0, -self.low, self.low)
 
-        return Number(self.lanes, absolute_node(self.high), rest, self.exponent)
+        return Number(self.lanes, absolute_node(self.high), rest, self.exponent, (self,))
 
     # --- comparisons look at the rounded value, so that slope*x + 1/2 is 0 at -3 for the slope nearest to 1/6 -------------
 
@@ -295,7 +312,7 @@ def where(condition: Expression, a: Operand, b: Operand) -> Number:
             return None
         return where_node(condition, _or_zero(a.low), _or_zero(b.low))
 
-    return Number(known.lanes, where_node(condition, a.high, b.high), rest, exponent)
+    return Number(known.lanes, where_node(condition, a.high, b.high), rest, exponent, (a, b))
 
 
 def square_root(a: Number) -> Number:
@@ -311,7 +328,7 @@ def square_root(a: Number) -> Number:
         # Of 0 the root is 0, and the rest 0/0.
         return _number_or_zero((remainder if a.low is None else remainder + a.low) / (2 * high))
 
-    return Number(a.lanes, high, rest, half)
+    return Number(a.lanes, high, rest, half, (a,))
 
 
 def with_sign(magnitude: Number, sign: Number) -> Number:
@@ -320,7 +337,7 @@ def with_sign(magnitude: Number, sign: Number) -> Number:
     def rest() -> Expression | None:
         return None if magnitude.low is None else where_node(sign.high < 0, -magnitude.low, magnitude.low)
 
-    return Number(magnitude.lanes, copy_sign(magnitude.high, sign.high), rest, magnitude.exponent)
+    return Number(magnitude.lanes, copy_sign(magnitude.high, sign.high), rest, magnitude.exponent, (magnitude,))
 
 
 def clamp(x: Expression, lowest: Expression, highest: Expression) -> Expression:
