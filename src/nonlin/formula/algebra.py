@@ -204,7 +204,8 @@ def _quotient(above: list[Expression], below: list[Expression], coefficient: Fra
 
 
 def _multiplied(first: int, others: list[Expression]) -> Expression:
-    return reduce(p.multiply, others, Constant(Fraction(first)))
+    product: Expression = Constant(Fraction(first))
+    return reduce(p.multiply, others, product)
 
 
 def _terms(root: Expression) -> list[tuple[Fraction, Powers]]:
