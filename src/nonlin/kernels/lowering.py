@@ -23,10 +23,11 @@ from nonlin.formula.expression import (
     substitute,
     symbols,
 )
+from nonlin.formula.limits import limit
 from nonlin.formula.primitives import Primitive
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import CONSTANTS
-from nonlin.kernels.machine import ROUNDERS, copy_sign, fma, is_application, is_constant, larger, smaller
+from nonlin.kernels.machine import ROUNDERS, copy_sign, fma, is_application, is_constant
 from nonlin.kernels.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE_COMBINATIONS
 from nonlin.kernels.number import Lanes, Number, where
 
@@ -325,7 +326,7 @@ def _lower(formula: Expression, lanes: Lanes, parameters: tuple[tuple[str, float
         return operations
     if "x" not in symbols(operations):
         return _keep_nan(operations)
-    operations = _mend_special_values(operations, lanes, dict(parameters))
+    operations = _mend_special_values(operations, formula, lanes, dict(parameters))
     return _keep_nan(operations) if lowering.zero_has_won else operations
 
 
@@ -439,8 +440,14 @@ def absolute_is_number(x: Expression) -> Expression:
     return p.absolute(x) >= 0
 
 
-def _mend_special_values(operations: Expression, lanes: Lanes, parameters: Mapping[str, float]) -> Expression:
-    """Make sure of NaN at NaN, and of the limits at both infinities where the plain operations give NaN (inf/inf, 0*inf)."""
+def _mend_special_values(
+    operations: Expression, formula: Expression, lanes: Lanes, parameters: Mapping[str, float]
+) -> Expression:
+    """Make sure of NaN at NaN, and of the limits at both infinities.
+
+    At infinity the plain operations can give NaN (inf/inf, 0*inf), and something else than the limit where they compare (x and
+    2*x are equal there) or where one of several infinities is the larger.
+    """
     x = Symbol("x")
     # A little below the largest number, so that a factor of the formula does not overflow at once.
     bound = Fraction(2) ** (lanes.largest.numerator.bit_length() - 20)
@@ -448,27 +455,52 @@ def _mend_special_values(operations: Expression, lanes: Lanes, parameters: Mappi
     probes = np.array([np.nan, np.inf, -np.inf, *huge, *(-h for h in huge)], lanes.element)
     others = {name: np.full(probes.shape, value) for name, value in parameters.items()}
     results = np.broadcast_to(interpret(operations, lanes.element, {"x": probes, **others}), probes.shape)
-    nan, infinite, near = results[0], results[1:3], results[3:].reshape(2, len(huge)).astype(float)
+    nan, infinite, near = results[0], results[1:3].astype(float), results[3:].reshape(2, len(huge)).astype(float)
+    plain, goes_on = substitute(formula, parameters), _goes_on(formula, near, infinite)
+    known = [None if goes_on else limit(plain, sign) for sign in (1, -1)]
+    wrong = [found is not None and not _is_close(at, found) for at, found in zip(infinite, known, strict=True)]
     for end, sign in enumerate((1, -1)):
-        limit = _apparent_limit(near[end]) if np.isnan(infinite[end]) else None
-        if limit is None:
+        found = known[end]
+        if not any(wrong) or found is None:
             continue
-        edge = Constant(sign * bound)
-        at_edge = smaller(edge, x) if sign > 0 else larger(edge, x)
         beyond = x > Constant(lanes.largest) if sign > 0 else x < Constant(-lanes.largest)
-        held = substitute(operations, {"x": p.where(beyond, edge, x) if np.isinf(limit) else at_edge})
-        if np.isinf(limit):
-            # What is huge at the edge is infinite beyond it, with the sign that the parameters give it.
-            endless = beyond & (p.absolute(held) > Constant(2**64))
-            held = p.where(endless, copy_sign(x, held), held)
-        operations = held
+        if parameters:
+            # Other parameters may have other limits: what is computed for the largest x says which.
+            held = substitute(operations, {"x": p.where(beyond, Constant(sign * bound), x)})
+            held = p.where(beyond & (p.absolute(held) > Constant(2**64)), copy_sign(x, held), held)
+            held = p.where(beyond & (p.absolute(held) < Constant(Fraction(1, 2**64))), Constant(0), held)
+            if _is_close(interpret(held, lanes.element, {"x": probes, **others})[1 + end], found):
+                operations = held
+        elif wrong[end]:
+            operations = p.where(beyond, _number_at(found, lanes), operations)
     return operations if np.isnan(nan) else _keep_nan(operations)
 
 
-def _apparent_limit(values: Any) -> float | None:
-    """Return what a function tends to, seen from its values at the largest numbers; None if they do not agree."""
-    if np.isnan(values).any():
-        return None
-    if (np.abs(values) > 1e25).all():
-        return float(np.inf * np.sign(values[0])) if (np.sign(values) == np.sign(values[0])).all() else None
-    return float(values[0]) if np.allclose(values, values[0], rtol=1e-5, atol=1e-25) else None
+_EXPONENTIALS = frozenset({"sigmoid", "sech", "softplus", "expm1", "tanh_softplus", "sech_softplus", "normal_cdf"})
+
+
+def _goes_on(formula: Expression, near: Any, infinite: Any) -> bool:
+    """Whether what the operations give at both infinities is where their values at the largest numbers lead."""
+    kinds = [node.primitive.name for node in postorder(formula) if isinstance(node, Application)]
+    if "exp" in kinds and kinds.count("exp") + len(_EXPONENTIALS & {*kinds}) > 1:
+        return False  # exponents are held at bounds, where one exponential no longer makes up for another
+    for values, at in zip(near, infinite, strict=True):
+        if np.isnan(values).any() or np.isnan(at):
+            return False
+        if np.isinf(at) and not ((np.abs(values) > 1e25).all() and (np.sign(values) == np.sign(at)).all()):
+            return False
+        if np.isfinite(at) and not np.allclose(values, at, rtol=1e-5, atol=1e-25):
+            return False
+    return True
+
+
+def _is_close(value: float, known: Fraction | float) -> bool:
+    return value == known or bool(np.isclose(value, float(known), rtol=1e-5, atol=1e-25))
+
+
+def _number_at(known: Fraction | float, lanes: Lanes) -> Expression:
+    """Return a limit as a machine number; an infinite one is as large as x, which is infinite there."""
+    if isinstance(known, Fraction):
+        return Constant(lanes.round(known))
+    size = p.absolute(Symbol("x"))
+    return size if known > 0 else -size

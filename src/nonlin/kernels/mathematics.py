@@ -54,9 +54,10 @@ class _Reduced:
     def __init__(self, x: Number) -> None:
         lanes = x.lanes
         x = x.applied()
-        # Beyond these bounds the result is 0 or inf for sure. The lower one is far lower, so that the product of an
-        # exploding and a vanishing exponential (x*exp(-x)*exp(-exp(-x)) at -inf) vanishes.
-        bounds = (-(2**13), 300) if lanes.element == "float32" else (-(2**16), 2500)
+        # Beyond these bounds the result is 0 or inf for sure; well beyond, so that exp(x)*sigmoid(-x) is 1 for some way. The
+        # lower one is far lower, so that the product of an exploding and a vanishing exponential (x*exp(-x)*exp(-exp(-x)) at
+        # -inf) vanishes.
+        bounds = (-(2**13), 2**11) if lanes.element == "float32" else (-(2**16), 2**14)
         high = clamp(x.high, Constant(bounds[0]), Constant(bounds[1]))
         self.n = n = rint(high * Constant(lanes.round(CONSTANTS["1/log(2)"])))
         first, second = (Constant(c) for c in _two_parts_of_log2(lanes))
