@@ -287,3 +287,24 @@ def test_overflow_of_the_function_itself_is_reported(dtype: type[np.floating]) -
 def test_an_infinity_without_a_limit_is_reported() -> None:
     with np.errstate(all="raise"), pytest.raises(FloatingPointError, match="invalid value encountered in sin"):
         nl.sin(math.inf)
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|overflow)")
+@pytest.mark.parametrize(
+    ("name", "parameters", "wrt", "want"),
+    [
+        # exp(u)*(1 - u) - 1 with u = x/alpha, where both terms overflow
+        ("celu", {"alpha": -1.0}, "alpha", [-np.inf, -np.inf, -41.1710738463, 0, 0, 0, 0]),
+        ("snake_beta", {"alpha": 0.0, "beta": 1.0}, "alpha", [0, 0, 0, 0, 0, 0, 0]),
+        ("snake_beta", {"alpha": 0.0, "beta": 1.0}, "x", [1, 1, 1, 1, 1, 1, 1]),
+        ("xielu", {"alpha_p": 0.0, "alpha_n": 0.0, "beta": 0.0, "eps": 0.0}, "x", [0, 0, 0, 0, 0, 0, 0]),
+        ("xielu", {"alpha_p": 0.0, "alpha_n": 0.0, "beta": 0.0, "eps": 0.0}, "alpha_p", [0, 0, 0, 0, 0, 9, np.inf]),
+        ("swish", {"beta": 0.0}, "x", [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        ("elu", {"alpha": 0.0}, "alpha", [-1, -1, np.expm1(-3.0), 0, 0, 0, 0]),
+    ],
+)
+def test_unusual_parameters_that_are_allowed(name: str, parameters: dict[str, float], wrt: str, want: list[float]) -> None:
+    x = np.array([-np.inf, -1e4, -3.0, -0.0, 0.0, 3.0, np.inf])
+    for dtype, tolerance in (("float32", 1e-6), ("float64", 1e-10)):
+        got = nl.activations[name].derivative(x.astype(dtype), **parameters, wrt=wrt)
+        np.testing.assert_allclose(got, np.array(want, dtype), rtol=tolerance)

@@ -157,6 +157,11 @@ def _simplify_where(condition: Expression, a: Expression, b: Expression) -> Expr
     return a if a is b else None
 
 
+def _simplify_zero(a: Expression) -> Expression | None:
+    """Fold f(0) where that is 0."""
+    return a if _value(a) == 0 else None
+
+
 add: Primitive = _primitive(
     "add", 2, lambda mp, a, b: a + b, "{0} + {1}",
     partials=lambda a, b: (1, 1), symbol="+", precedence=10, simplify=_simplify_add,
@@ -246,10 +251,11 @@ minimum: Primitive = _primitive(
 )  # fmt: skip
 absolute: Primitive = _primitive(
     "absolute", 1, lambda mp, a: abs(a), r"\left|{0}\right|",
-    partials=lambda a: (sign(a),), definition=lambda a: where(a < 0, -a, a), doc="|a|.",
+    simplify=_simplify_zero, partials=lambda a: (sign(a),), definition=lambda a: where(a < 0, -a, a), doc="|a|.",
 )  # fmt: skip
 sign: Primitive = _primitive(
     "sign", 1, lambda mp, a: mp.sign(a), r"\operatorname{{sign}}({0})",
+    simplify=_simplify_zero,
     partials=lambda a: (0,), definition=lambda a: where(a > 0, 1, where(a < 0, -1, 0)), doc="-1, 0 or 1.",
 )  # fmt: skip
 
@@ -258,13 +264,15 @@ sign: Primitive = _primitive(
 pi = _primitive("pi", 0, lambda mp: mp.pi + 0, r"\pi")()
 nan = _primitive("nan", 0, lambda mp: mp.nan + 0, r"\mathrm{{NaN}}", doc="No number: outside a formula's domain.")()
 sqrt: Primitive = _primitive(
-    "sqrt", 1, lambda mp, a: mp.sqrt(a), r"\sqrt{{{0}}}", partials=lambda a: (1 / (2 * sqrt(a)),), doc="Square root.",
+    "sqrt", 1, lambda mp, a: mp.sqrt(a), r"\sqrt{{{0}}}",
+    simplify=_simplify_zero, partials=lambda a: (1 / (2 * sqrt(a)),), doc="Square root.",
 )  # fmt: skip
 exp: Primitive = _primitive(
     "exp", 1, lambda mp, a: mp.exp(a), "e^{{{0}}}", partials=lambda a: (exp(a),), slope_by_value=lambda v: v, precedence=30,
 )  # fmt: skip
 expm1: Primitive = _primitive(
     "expm1", 1, lambda mp, a: mp.expm1(a), "e^{{{0}}} - 1",
+    simplify=_simplify_zero,
     partials=lambda a: (exp(a),), slope_by_value=lambda v: 1 + v, definition=lambda a: exp(a) - 1, precedence=10,
     doc="exp(a) - 1, exact near 0.",
 )  # fmt: skip
@@ -273,13 +281,17 @@ log: Primitive = _primitive(
 )
 log1p: Primitive = _primitive(
     "log1p", 1, lambda mp, a: mp.log1p(a), r"\log(1 + {0})",
+    simplify=_simplify_zero,
     partials=lambda a: (1 / (1 + a),), slope_by_value=lambda v: exp(-v), definition=lambda a: log(1 + a),
     doc="log(1 + a), exact near 0.",
 )  # fmt: skip
-sin: Primitive = _primitive("sin", 1, lambda mp, a: mp.sin(a), r"\sin({0})", partials=lambda a: (cos(a),))
+sin: Primitive = _primitive(
+    "sin", 1, lambda mp, a: mp.sin(a), r"\sin({0})", simplify=_simplify_zero, partials=lambda a: (cos(a),)
+)
 cos: Primitive = _primitive("cos", 1, lambda mp, a: mp.cos(a), r"\cos({0})", partials=lambda a: (-sin(a),))
 arctan: Primitive = _primitive(
-    "arctan", 1, lambda mp, a: mp.atan(a), r"\arctan({0})", partials=lambda a: (power(reciprocal_hypot(a), 2),),
+    "arctan", 1, lambda mp, a: mp.atan(a), r"\arctan({0})",
+    simplify=_simplify_zero, partials=lambda a: (power(reciprocal_hypot(a), 2),),
     slope_by_value=lambda v: power(cos(v), 2),
 )  # fmt: skip
 reciprocal_hypot: Primitive = _primitive(
@@ -298,7 +310,8 @@ sigmoid: Primitive = _primitive(
     definition=lambda a: 1 / (1 + exp(-a)), doc="1/(1 + exp(-a)).",
 )  # fmt: skip
 tanh: Primitive = _primitive(
-    "tanh", 1, lambda mp, a: mp.tanh(a), r"\tanh({0})", partials=lambda a: (power(sech(a), 2),),
+    "tanh", 1, lambda mp, a: mp.tanh(a), r"\tanh({0})",
+    simplify=_simplify_zero, partials=lambda a: (power(sech(a), 2),),
     slope_by_value=lambda v: (1 - v) * (1 + v), definition=lambda a: 2 * sigmoid(2 * a) - 1, doc="Hyperbolic tangent.",
 )  # fmt: skip
 sech: Primitive = _primitive(
@@ -313,7 +326,7 @@ softplus: Primitive = _primitive(
 )  # fmt: skip
 tanh_shrink: Primitive = _primitive(
     "tanh_shrink", 1, lambda mp, a: a - mp.tanh(a), r"{0} - \tanh({0})",
-    partials=lambda a: (power(tanh(a), 2),), definition=lambda a: a - tanh(a), precedence=10,
+    simplify=_simplify_zero, partials=lambda a: (power(tanh(a), 2),), definition=lambda a: a - tanh(a), precedence=10,
     doc="a - tanh(a), exact near 0.",
 )  # fmt: skip
 tanh_softplus: Primitive = _primitive(
@@ -328,12 +341,13 @@ sech_softplus: Primitive = _primitive(
 )  # fmt: skip
 softsign: Primitive = _primitive(
     "softsign", 1, lambda mp, a: a / (1 + abs(a)), r"\frac{{{0}}}{{1 + \left|{0}\right|}}",
+    simplify=_simplify_zero,
     partials=lambda a: (1 / power(1 + absolute(a), 2),), slope_by_value=lambda v: power(1 - absolute(v), 2),
     definition=lambda a: a / (1 + absolute(a)), doc="a/(1 + |a|).",
 )  # fmt: skip
 algebraic_sigmoid: Primitive = _primitive(
     "algebraic_sigmoid", 1, lambda mp, a: a / mp.sqrt(1 + a * a), r"\frac{{{0}}}{{\sqrt{{1 + ({0})^2}}}}",
-    partials=lambda a: (power(reciprocal_hypot(a), 3),),
+    simplify=_simplify_zero, partials=lambda a: (power(reciprocal_hypot(a), 3),),
     slope_by_value=lambda v: power((1 - v) * (1 + v), Fraction(3, 2)), definition=lambda a: a / sqrt(1 + a * a),
     doc="a/sqrt(1 + a^2), without overflow.",
 )  # fmt: skip
@@ -345,6 +359,7 @@ half_hypot_sum: Primitive = _primitive(
 )  # fmt: skip
 exp_residual: Primitive = _primitive(
     "exp_residual", 1, lambda mp, a: mp.expm1(a) - a, r"e^{{{0}}} - 1 - {0}",
+    simplify=_simplify_zero,
     partials=lambda a: (expm1(a),), definition=lambda a: expm1(a) - a, precedence=10, doc="exp(a) - 1 - a, exact near 0.",
 )  # fmt: skip
 
@@ -352,7 +367,7 @@ exp_residual: Primitive = _primitive(
 
 erf: Primitive = _primitive(
     "erf", 1, lambda mp, a: mp.erf(a), r"\operatorname{{erf}}({0})",
-    partials=lambda a: (2 / sqrt(pi) * exp(-power(a, 2)),), doc="The error function.",
+    simplify=_simplify_zero, partials=lambda a: (2 / sqrt(pi) * exp(-power(a, 2)),), doc="The error function.",
 )  # fmt: skip
 erfc: Primitive = _primitive(
     "erfc", 1, lambda mp, a: mp.erfc(a), r"\operatorname{{erfc}}({0})",

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from nonlin.formula import primitives as p
-from nonlin.formula.calculus import match
+from nonlin.formula.calculus import canonical, match
 from nonlin.formula.expression import (
     Application,
     Constant,
@@ -165,15 +165,30 @@ class _Lowering(Spelling[_Spelled]):
         if self.lanes.moderate:
             return product
         for factor, other, of in zip(node.arguments, node.arguments[::-1], factors, strict=True):
-            if symbols(factor) and "x" not in symbols(factor) and "x" in symbols(other):
+            if "x" not in symbols(other):
+                continue
+            if symbols(factor) and "x" not in symbols(factor):
                 self.zero_has_won = True
                 return where(p.absolute(of.high) > 0, product, of)
+            for parameter in sorted(symbols(factor) - {"x"}):
+                if _vanishes(factor, parameter):  # sin(alpha*x), whatever x is
+                    self.zero_has_won = True
+                    product = where(p.absolute(self.symbol(parameter).high) > 0, product, 0)
         return product
 
     def _number(self, node: Expression) -> Number:
         number = self(node)
         assert isinstance(number, Number)
         return number
+
+
+@cache
+def _vanishes(node: Expression, parameter: str) -> bool:
+    """Whether an expression with x in it is 0 for every x when a parameter is 0."""
+    try:
+        return is_constant(canonical(substitute(node, {parameter: 0})), 0)
+    except FormulaError:  # it divides by the parameter
+        return False
 
 
 def _gather_x(node: Application) -> Expression:

@@ -202,7 +202,7 @@ def expm1(x: Number) -> Number:
     result = power * above_one + (power - 1)
     # 2^n overflows before exp(x) does, and inf*0 - inf is no number.
     top = Fraction(177, 2) if lanes.element == "float32" else Fraction(1419, 2)
-    return where(x > top, exp(x).applied(), result)
+    return where(x > top, exp(x), result)
 
 
 def exp_residual(x: Number) -> Number:

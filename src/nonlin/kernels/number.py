@@ -159,7 +159,7 @@ class Number:
     def __add__(self, other: Operand) -> Number:
         a, b = self, self._number(other)
         if a.exponent is not b.exponent:
-            a, b = a.applied(), b.applied()
+            a, b = _with_one_exponent(a, b)
         total = a.high + b.high
 
         def rest() -> Expression | None:
@@ -254,6 +254,21 @@ class Number:
 
     def __ge__(self, other: Operand) -> Expression:
         return self._compared() >= self._number(other)._compared()
+
+
+def _with_one_exponent(a: Number, b: Number) -> tuple[Number, Number]:
+    """Return two numbers with the same exponent, or none."""
+    if a.exponent is None or b.exponent is None:
+        return a.applied(), b.applied()
+    # Both may be beyond the largest number, and their sum not: the larger exponent stays outside.
+    outside = larger(larger(a.exponent, b.exponent), _ZERO)
+    scaled = (Number(n.lanes, n.high, n.low, _less(n.exponent, outside)).applied() for n in (a, b))
+    first, second = (Number(n.lanes, n.high, n.low, outside) for n in scaled)
+    return first, second
+
+
+def _less(a: Expression | None, b: Expression) -> Expression:
+    return -b if a is None else a - b
 
 
 def _scaled_rest(factor: Expression, number: Number) -> Rest:
