@@ -15,15 +15,16 @@ from fractions import Fraction
 from functools import cache
 from itertools import pairwise
 
-from nonlin.formula.expression import Application, Expression, postorder
+from nonlin.formula.expression import Application, Constant, Expression, postorder
 from nonlin.formula.spelling import Reference
 
-# No traps: what overflows is infinite, and what has no value NaN.
-_ARITHMETIC = decimal.Context(prec=320, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 _PI = Decimal(
     "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214808651"
 )
-_STEPS = [Decimal(10) ** (2**k) for k in range(7)]
+#: The powers of ten at which an input is looked at.
+_POWERS = [2**k for k in range(7)]
+#: Constants of more digits than this before or after the point are left behind first.
+_MANY_DIGITS = 25
 #: What oscillates is looked at beside each step, too.
 _BESIDE = [Decimal(1), Decimal("1.1234567"), Decimal("1.3819660"), Decimal("1.7320508")]
 
@@ -161,8 +162,16 @@ def limit(formula: Expression, sign: int) -> Fraction | float | None:
     >>> limit(exp(x) / x, 1), limit(log(x) / x, 1), limit(sin(x), 1), limit(x / (1 + abs(x)), -1)
     (inf, Fraction(0, 1), None, Fraction(-1, 1))
     """
-    waves = any(isinstance(node, Application) and node.primitive.name in ("sin", "cos") for node in postorder(formula))
-    found = [_tendency([_value(formula, sign * step * beside) for step in _STEPS]) for beside in _BESIDE[: 4 if waves else 1]]
+    nodes = list(postorder(formula))
+    waves = any(isinstance(node, Application) and node.primitive.name in ("sin", "cos") for node in nodes)
+    digits = max(_digits(node) for node in nodes)
+    start = digits if digits > _MANY_DIGITS else 0
+    # Of differences like sqrt(x^2 + 1) - x half the digits are left, and of their squares a quarter. No traps: what overflows
+    # is infinite, and what has no value NaN.
+    precision = 5 * (start + _POWERS[-1])
+    with decimal.localcontext(decimal.Context(prec=precision, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])):
+        steps = [sign * Decimal(10) ** (start + power) for power in _POWERS]
+        found = [_tendency([_value(formula, x * beside) for x in steps]) for beside in _BESIDE[: 4 if waves else 1]]
     first = found[0]
     if first is None or any(other is None or not _is_same(first, other) for other in found):
         return None
@@ -173,10 +182,16 @@ def _is_same(a: Decimal, b: Decimal) -> bool:
     return a == b or (a.is_finite() and b.is_finite() and abs(a - b) <= abs(a) * Decimal("1e-15"))
 
 
+def _digits(node: Expression) -> int:
+    """Return how many digits a constant has before or after the point."""
+    if not isinstance(node, Constant):
+        return 0
+    return abs(node.value.numerator.bit_length() - node.value.denominator.bit_length()) * 3 // 10
+
+
 def _value(formula: Expression, at: Decimal) -> Decimal:
-    with decimal.localcontext(_ARITHMETIC):
-        result = Reference(Decimals(), {"x": at})(formula)
-        return result if isinstance(result, Decimal) else Decimal(result)
+    result = Reference(Decimals(), {"x": at})(formula)
+    return result if isinstance(result, Decimal) else Decimal(result)
 
 
 def _tendency(values: list[Decimal]) -> Decimal | None:
@@ -185,21 +200,20 @@ def _tendency(values: list[Decimal]) -> Decimal | None:
         values.pop()
     if len(values) < 4 or any(value.is_nan() for value in values[-4:]):
         return None
-    with decimal.localcontext(_ARITHMETIC):
-        before, last = values[-2:]
-        if last.is_infinite():
-            return last if before * last > 0 else None
-        if abs(last - before) <= abs(last) * Decimal("1e-12"):
-            return _rounded(last)
-        signs = {Decimals.sign(value) for value in values[-3:]}
-        sizes = [abs(value) for value in values[-4:]]
-        steps = [b - a for a, b in pairwise(values[-4:])]
-        if all(b <= a * Decimal("0.6") for a, b in pairwise(sizes)):
-            return Decimal(0)
-        if len(signs) == 1 and all(b >= a * Decimal("1.4") for a, b in pairwise(sizes)):
-            return Decimal("inf").copy_sign(last)
-        if len({Decimals.sign(step) for step in steps}) == 1 and abs(steps[-1]) >= abs(steps[-2]) * Decimal("0.99"):
-            return Decimal("inf").copy_sign(steps[-1])
+    before, last = values[-2:]
+    if last.is_infinite():
+        return last if before * last > 0 else None
+    if abs(last - before) <= abs(last) * Decimal("1e-12"):
+        return _rounded(last)
+    signs = {Decimals.sign(value) for value in values[-3:]}
+    sizes = [abs(value) for value in values[-4:]]
+    steps = [b - a for a, b in pairwise(values[-4:])]
+    if all(b <= a * Decimal("0.6") for a, b in pairwise(sizes)):
+        return Decimal(0)
+    if len(signs) == 1 and all(b >= a * Decimal("1.4") for a, b in pairwise(sizes)):
+        return Decimal("inf").copy_sign(last)
+    if len({Decimals.sign(step) for step in steps}) == 1 and abs(steps[-1]) >= abs(steps[-2]) * Decimal("0.99"):
+        return Decimal("inf").copy_sign(steps[-1])
     return None
 
 

@@ -32,7 +32,7 @@ from nonlin.kernels.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE
 from nonlin.kernels.number import Lanes, Number, where
 
 _Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
-_DIGITS = Context(prec=60)
+_DIGITS = Context(prec=60, traps=[])  # what has no value is NaN, and computed at run time
 
 
 class _Constants(Spelling[Decimal]):
@@ -69,9 +69,10 @@ def constant_value(node: Expression) -> Fraction | None:
     if symbols(node):
         return None
     try:
-        return Fraction(_Constants()(node))
+        value = _Constants()(node)
     except FormulaError:
         return None
+    return Fraction(value) if value.is_finite() else None
 
 
 class _Lowering(Spelling[_Spelled]):

@@ -50,6 +50,11 @@ class Lanes:
         return replace(self, moderate=True)
 
     @property
+    def smallest(self) -> Fraction:
+        """The smallest normal number of a lane's type."""
+        return Fraction(float(np.finfo(self.element).tiny))
+
+    @property
     def largest(self) -> Fraction:
         """The largest finite number of a lane's type."""
         return Fraction(float(np.finfo(self.element).max))
@@ -97,8 +102,11 @@ class Number:
 
     @classmethod
     def constant(cls, lanes: Lanes, value: Fraction | int | float) -> Number:
-        """Split an exact number into its rounded value and the rest."""
+        """Split an exact number into its rounded value and the rest, and a power of two where it is no normal number."""
         exact = Fraction(value)
+        if exact and not lanes.smallest <= abs(exact) <= lanes.largest:
+            n = abs(exact.numerator).bit_length() - exact.denominator.bit_length()
+            return cls(lanes, Constant(lanes.round(exact / Fraction(2) ** n)), None, Constant(n))
         high = lanes.round(exact)
         low = lanes.round(exact - high)
         return cls(lanes, Constant(high), Constant(low) if low else None)
