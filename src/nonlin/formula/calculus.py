@@ -59,7 +59,7 @@ def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> 
         # Stable forms of a slope are for evaluating it, not for differentiating it again: 1 + algebraic_sigmoid(x) has the
         # simpler slope of the two.
         result = simplify(_derivative(result, symbol))
-    return keep_domain(expression, _simplest(result), _simplest)
+    return keep_domain(expression, simplest(result), simplest)
 
 
 def slope_by_value(formula: Expression) -> Expression | None:
@@ -87,7 +87,7 @@ def slope_by_value(formula: Expression) -> Expression | None:
     (1 - x)*(1 + x)
     """
     slope = _slope_by_value(formula, Symbol("x"))
-    return None if slope is None else canonical(slope)
+    return None if slope is None else simplest(slope)
 
 
 _ORDERS = (p.less, p.less_equal, p.greater, p.greater_equal)
@@ -139,12 +139,12 @@ def _slope_by_value(node: Expression, value: Expression) -> Expression | None:
 @cache
 def canonical(expression: Expression) -> Expression:
     """Return the form that everything computed is derived from: stable, in normal form."""
-    simplest = _simplest(expression)
-    return keep_divisors(expression, keep_domain(expression, simplest, _simplest), _simplest)
+    return keep_divisors(expression, keep_domain(expression, simplest(expression), simplest), simplest)
 
 
 @cache
-def _simplest(expression: Expression) -> Expression:
+def simplest(expression: Expression) -> Expression:
+    """Return the stable form in normal form of an expression that nobody wrote: its domain may grow where factors cancel."""
     while True:
         simpler = simplify(stabilize(expression))
         if simpler is expression:

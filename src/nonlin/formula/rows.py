@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from nonlin.formula import primitives as p
 from nonlin.formula.algebra import simplify, split, split_sum
-from nonlin.formula.calculus import canonical, chain_rule
+from nonlin.formula.calculus import chain_rule, simplest
 from nonlin.formula.expression import (
     Application,
     Constant,
@@ -178,7 +178,7 @@ def normal(root: Expression, entries: Entries) -> Expression:
         return _one_choice(_without_choice(node))
 
     while True:
-        simpler = canonical(rebuild(root, change))
+        simpler = simplest(rebuild(root, change))
         if simpler is root:
             return root
         root = simpler
@@ -530,7 +530,7 @@ def _beside_one(formula: Expression, of: Expression, entries: Entries) -> Expres
                 return largest + row_sum_but(node.arguments[0], of)
         return node
 
-    return canonical(rebuild(normal(formula, entries), change))
+    return simplest(rebuild(normal(formula, entries), change))
 
 
 def _fraction(formula: Expression, entries: Entries) -> Expression:
@@ -546,7 +546,7 @@ def _fraction(formula: Expression, entries: Entries) -> Expression:
         for base, n in sorted(powers, key=str):
             product = product * p.power(base, n)
         total = total + product
-    return canonical(total / below)
+    return simplest(total / below)
 
 
 def _over_common(node: Expression) -> tuple[Expression, Expression]:

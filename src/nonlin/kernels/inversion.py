@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nonlin.formula import primitives as p
-from nonlin.formula.calculus import canonical
+from nonlin.formula.calculus import simplest
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, as_expression, postorder, symbols
 from nonlin.kernels.lowering import interpret, lower
 from nonlin.kernels.machine import exponent, fma, larger, lookup, rint, significand, smaller
@@ -222,7 +222,7 @@ def find_breaks(formula: Expression, x: Array) -> list[float]:
         if isinstance(a, Symbol) and isinstance(b, Constant):
             exact.add(float(b.value))
         else:
-            found.update(_sign_changes(lower(canonical(a - b), PLAIN_DOUBLE, {}), x))
+            found.update(_sign_changes(lower(simplest(a - b), PLAIN_DOUBLE, {}), x))
     # One that is found by search may be another one again, nearly.
     breaks = sorted(exact)
     for point in sorted(found):

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nonlin.formula import primitives as p
-from nonlin.formula.calculus import canonical
+from nonlin.formula.calculus import simplest
 from nonlin.formula.expression import Application, Constant, Expression, postorder, substitute
 from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.compiler import Compiler
@@ -145,7 +145,7 @@ class Loop:
         typical = {name: value for name, value in self.function.typical.items() if name not in fixed}
         return [
             Question(
-                canonical(substitute(formula, fixed)) if fixed else formula,
+                simplest(substitute(formula, fixed)) if fixed else formula,
                 tuple(typical),
                 tuple(typical.values()),
                 self.types[-1],

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.activation import Activation, instances
-from nonlin.formula.calculus import canonical, differentiate
+from nonlin.formula.calculus import canonical, differentiate, simplest
 from nonlin.formula.expression import Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import absolute, multiply, where
 from nonlin.kernels import big
@@ -186,7 +186,7 @@ class Operation:
         """Return the operation of some tensors in torch operations; its other operands are numbers."""
         formula = self.slope
         if numbers:
-            formula = canonical(substitute(formula, numbers))
+            formula = simplest(substitute(formula, numbers))
         for name in reversed(self.incoming):
             formula = multiply(Symbol(name), formula)
         return Program(formula, names, computes_in, self.entry._typical())

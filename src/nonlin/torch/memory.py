@@ -31,7 +31,7 @@ from torch import Tensor
 
 from nonlin.activation import Activation
 from nonlin.formula import primitives as p
-from nonlin.formula.calculus import canonical, differentiate, slope_by_value
+from nonlin.formula.calculus import canonical, differentiate, simplest, slope_by_value
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
 from nonlin.formula.primitives import greater, where
 from nonlin.kernels import memory as big_memory
@@ -259,7 +259,7 @@ def _backward_pass(plan: Plan, dtype: str) -> Pass:
         low, high = plan.slopes
         return make_pass((("dy", dtype), ("code", "uint8")), ((dy * (code * ((high - low) / 255) + low), dtype),))
     if plan.slope is not None:
-        return make_pass((("dy", dtype), ("x", dtype)), ((canonical(dy * plan.slope), dtype),))
+        return make_pass((("dy", dtype), ("x", dtype)), ((simplest(dy * plan.slope), dtype),))
     assert plan.table is not None
     sides = () if plan.table.turn is None else (("bits", "bits"),)
     return make_pass((("dy", dtype), ("y", dtype), *sides, ("table", "table")), ((dy * plan.table.operations(), dtype),))
