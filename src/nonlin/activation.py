@@ -143,7 +143,7 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
 
 #: What takes care of a framework's arrays: the package they come from, the class in it, and the module of ours.
 _ROOMS: Mapping[str, tuple[str, str]] = {"torch": ("Tensor", "nonlin.torch.dispatch")}
-_room_of: dict[type, str | None] = {np.ndarray: None, float: None, int: None}
+_room_of: dict[type, str] = {np.ndarray: "", float: "", int: ""}
 
 
 def room(operands: Iterable[Any]) -> Any:
@@ -151,18 +151,25 @@ def room(operands: Iterable[Any]) -> Any:
     for operand in operands:
         kind = type(operand)
         # A class that is a framework's has its answer from the start: it cannot be older than the framework.
-        name = _room_of[kind] if kind in _room_of else _room_of.setdefault(kind, _find_room(kind))
-        if name is not None:
-            return sys.modules.get(name) or importlib.import_module(name)
+        name = _room_of[kind] if kind in _room_of else _find_room(kind)
+        if name:
+            return sys.modules[name]
     return None
 
 
-def _find_room(kind: type) -> str | None:
+def _find_room(kind: type) -> str:
+    """Import the module that takes care of a class, and note and return its name, or "" if there is none."""
+    found = ""
     for package, (array, name) in _ROOMS.items():
         framework = sys.modules.get(package)
         if framework is not None and issubclass(kind, getattr(framework, array)):
-            return name
-    return None
+            importlib.import_module(name)
+            found = name
+    return _room_of.setdefault(kind, found)
+
+
+# Dynamo calls it while it traces, and takes the result for a constant: in a program that it traces nothing can be imported.
+_find_room._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 #: Every activation that there is, by its serial number.

@@ -219,7 +219,8 @@ class AxisFunction:
         return given
 
     def _check(self, name: str, parameter: Parameter, value: Any) -> None:
-        if np.ndim(value) or np.asarray(value).dtype.kind not in "iuf":
+        is_number = type(value) in (int, float)  # without NumPy, whose functions Dynamo takes for torch's
+        if not is_number and (np.ndim(value) or np.asarray(value).dtype.kind not in "iuf"):
             raise TypeError(f"{self.name}: {name} must be a number, got {value!r}")
         for kind, limit in parameter.bounds.items():  # gt, ge... are the names of Python's comparisons, too
             if not getattr(operator, kind)(value, limit):

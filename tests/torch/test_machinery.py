@@ -90,6 +90,25 @@ def test_functions_compile_without_graph_breaks() -> None:
     close(torch.compile(function, fullgraph=True, backend="aot_eager")(x), function(x))
 
 
+def test_rows_with_parameters_compile_without_graph_breaks() -> None:
+    tempered = [
+        name for name in NAMES if isinstance(nl.activations[name], nl.AxisFunction) and "temperature" in parameters(name)
+    ]
+
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        results = [nl.activations[name](x, temperature=0.3) for name in tempered]
+        return [*results, nl.softmax(x, axis=0, temperature=2), nl.maxout(x, 3), nl.maxout(x, groups=2, axis=0)]
+
+    torch._dynamo.reset()
+    x = sample(4, 6)
+    for got, wanted in zip(torch.compile(function, fullgraph=True, backend="eager")(x), function(x), strict=True):
+        close(got, wanted)
+
+
+def parameters(name: str) -> Any:
+    return nl.activations[name].parameters
+
+
 @pytest.mark.skipif(not (shutil.which("g++") or os.environ.get("CXX")), reason="Inductor needs a C++ compiler on a CPU")
 @pytest.mark.parametrize("name", ["gelu", "mish", "swiglu", "snake"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
