@@ -194,6 +194,8 @@ class Activation:
         Where the formula comes from.
     aliases : tuple of str
     family : str
+    root : Activation
+        What this is with other defaults, or itself: all that is compiled for one is compiled for the other.
 
     Examples
     --------
@@ -231,6 +233,7 @@ class Activation:
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, tuple[int, ...], str], np.ufunc] = {}
+        self.root: Activation = self
         self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
         self.serial = next(_serials)
         instances[self.serial] = self
@@ -436,7 +439,7 @@ class Activation:
 
     def _with_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, orders: tuple[int, ...]) -> tuple[Any, ...]:
         """Make sure of the ufunc's loop for bfloat16, and give Python numbers beside such arrays their dtype."""
-        add_bfloat16(ufunc, self._function(wrt, orders))
+        add_bfloat16(ufunc, self.root._function(wrt, orders))
         # NumPy knows weak scalars for its own dtypes only.
         bfloat16 = sys.modules["ml_dtypes"].bfloat16
         return tuple(np.asarray(o, bfloat16) if isinstance(o, (int, float)) else o for o in operands)
@@ -474,7 +477,9 @@ class Activation:
             if wrt not in (*self.operands, *self.parameters):
                 names = ", ".join((*self.operands, *self.parameters))
                 raise ValueError(f"{self.name}: wrt must be one of {names}, got {wrt!r}")
-            self._ufuncs.setdefault(key, make_ufunc(self._function(wrt, orders)))
+            is_root = self.root is self
+            ufunc = make_ufunc(self._function(wrt, orders)) if is_root else self.root._ufunc(wrt, orders)
+            self._ufuncs.setdefault(key, ufunc)
         return self._ufuncs[key]
 
     def _function(self, wrt: str, orders: tuple[int, ...]) -> Function:
@@ -549,7 +554,7 @@ class Activation:
         values = {name: defaults.get(name, parameter.default) for name, parameter in self.parameters.items()}
         parameters = {n: _with_default(parameter, values[n]) for n, parameter in self.parameters.items()}
         self.check(**{name: value for name, value in values.items() if value is not None})
-        return Activation(
+        made = Activation(
             self.name,
             self.formula,
             operands=self.operands,
@@ -560,15 +565,24 @@ class Activation:
             doc=self.summary,
             module=self.__module__,
         )
+        made.root = self.root
+        return made
 
     def __repr__(self) -> str:
         return f"<activation {self.name}{self.__signature__}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
+        if self.root is not self:
+            return with_defaults, (self.root, {n: p.default for n, p in self.parameters.items() if p.default is not None})
         if activations.get(self.name) is self:
             return get, (self.name,)
         state = {"operands": self.operands, "parameters": dict(self.parameters), "source": self.source}
         return _restore, (self.name, self.formula, {**state, "family": self.family, "doc": self.summary})
+
+
+def with_defaults(root: Activation, defaults: Mapping[str, float]) -> Activation:
+    """Return an activation with other defaults: what pickled ones come back by."""
+    return root.with_(**defaults)
 
 
 def _lower_bounds(parameter: Parameter) -> list[float]:

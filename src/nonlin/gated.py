@@ -164,9 +164,13 @@ class Gated(Activation):
         >>> print(nl.swiglu_clamped.with_(limit=1.0)(5.0, 9.0))
         1.6915915318656425
         """
-        return _gated(super().with_(**defaults), self.gate)
+        made = _gated(super().with_(**defaults), self.gate)
+        made.root = self.root
+        return made
 
     def __reduce__(self) -> str | tuple[Any, ...]:
+        if self.root is not self:
+            return super().__reduce__()
         if activations.get(self.name) is self:
             return get, (self.name,)
         fields = {"operands": self.operands, "parameters": dict(self.parameters), "source": self.source}

@@ -1,5 +1,6 @@
 """What is kept for backward, and that the gradients from it are right."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,3 +151,31 @@ def test_low_is_not_differentiated_twice() -> None:
     (slope,) = torch.autograd.grad(call("gelu", x, "low"), x, dy, create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
         slope.sum().backward()
+
+
+@pytest.mark.parametrize("on_passes", [True, False])
+@pytest.mark.parametrize("memory_", ["exact", "low"])
+@pytest.mark.parametrize("name", [name for name in ONE if ONE[name].parameters])
+def test_gradients_with_other_parameters(name: str, memory_: str, on_passes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share one plan, whose parameters are operands."""
+    if not on_passes:
+        monkeypatch.setattr(memory, "has_memory", lambda tensor: False)
+    values = {n: float(np.float32(1.25 * v)) for n, v in numbers(name).items()}
+    x = sample(torch.float32)
+    y = elementwise.evaluate(ONE[name], "x", 0, (x, *values.values()), memory_)
+    dy = torch.linspace(-1, 2, SIZE)
+    y.backward(dy)
+    torch.testing.assert_close(y, ONE[name](x.detach(), **values), rtol=3e-7, atol=1e-7)
+    exact = dy * ONE[name].derivative(x.detach().double(), **values)
+    torch.testing.assert_close(x.grad.double(), exact, rtol=2e-6, atol=2e-6)
+
+
+def test_parameters_that_stay_get_a_plan_of_their_own() -> None:
+    elu = nl.Activation("own_elu", nl.elu.formula, parameters=nl.elu.parameters)
+    kinds = [plan(elu, (0.7,), torch.float32, "low").kind for _ in range(20)]
+    assert kinds == ["input"] * 15 + ["output"] * 5
+    assert plan(elu, (1.0,), torch.float32, "low").kind == "output"
+    assert plan(nl.leaky_relu, (0.7,), torch.float32, "exact").kind == "bits"
+    assert plan(nl.leaky_relu.with_(negative_slope=0.2), (0.2,), torch.float32, "low") is plan(
+        nl.leaky_relu, (0.3,), torch.float32, "low"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -27,12 +27,16 @@ from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, TABLE, Storag
 from nonlin.kernels.ufunc import compiler
 
 Field: TypeAlias = tuple[str, str]
-"""A symbol, and what its array holds: NumPy's name of a dtype, or ``"bits"``; ``"table"`` is one that operations look up in."""
+"""A symbol, and what its array holds: NumPy's name of a dtype, or ``"bits"``; ``"table"`` is one that operations look up in.
+A ``"number"`` is no array but the same for every element."""
 Result: TypeAlias = tuple[Expression, str]
 """What is computed, and the dtype that it is written in, or ``"bits"``."""
 
 
-@lru_cache(maxsize=512)
+#: those that somebody holds
+_made: WeakValueDictionary[Any, Pass] = WeakValueDictionary()
+
+
 def make_pass(operands: tuple[Field, ...], results: tuple[Result, ...], *, exact: bool = False) -> Pass:
     """Return a pass, compiled.
 
@@ -58,7 +62,11 @@ def make_pass(operands: tuple[Field, ...], results: tuple[Result, ...], *, exact
     >>> print(y, bits)
     [-2.  4.  6.] [6]
     """
-    return Pass(operands, results, exact)
+    key = (operands, results, exact)
+    found = _made.get(key)
+    if found is None:
+        found = _made[key] = Pass(operands, results, exact)
+    return found
 
 
 #: every pass by the address of its cells
@@ -75,10 +83,14 @@ class Pass:
     """Goes once over some arrays; see :func:`make_pass`."""
 
     def __init__(self, operands: tuple[Field, ...], results: tuple[Result, ...], exact: bool) -> None:
-        self._inputs = tuple((name, _storage(dtype)) for name, dtype in operands)
-        self._outputs = tuple(_storage(dtype) for _, dtype in results)
-        self._results, self._exact = results, exact
         self._element = "float64" if any(dtype == "float64" for _, dtype in (*operands, *results)) else "float32"
+        self._numbers = [k for k, (_, dtype) in enumerate(operands) if dtype == "number"]
+        self._inputs = tuple((name, _storage(self._element if dtype == "number" else dtype)) for name, dtype in operands)
+        self._outputs = tuple(_storage(dtype) for _, dtype in results)
+        # As they move on from element to element: numbers stay where they are, as a table does.
+        moving = [TABLE if dtype == "number" else _storage(dtype) for _, dtype in operands]
+        self._moving = [*moving, *self._outputs]
+        self._results, self._exact = results, exact
         # What a kernel finds behind its ``data``: here no more than the way to what it does not compute itself.
         self._cells = (ctypes.c_void_p * FIXED)()
         self._cells[OUTSIDE] = _first_outside()
@@ -88,21 +100,24 @@ class Pass:
         with np.errstate(all="ignore"):  # whatever the caller does about errors is not meant for a sample of inputs
             self._kernel = self._kernel_of(choose)
         self._width = self._kernel.width
-        self._sizes = [storage.size for _, storage in self._inputs]
+        self._sizes = [storage.size for storage in moving]
         self._run: dict[bool, Callable[..., None]] = {}
         self._compiled(streamed=False)
 
-    def __call__(self, places: Sequence[int], count: int) -> None:
+    def __call__(self, places: Sequence[int | float], count: int) -> None:
         """Go over so many elements.
 
         Parameters
         ----------
-        places : sequence of int
-            Addresses of the operands and then of the results; bits take ``ceil(count/8)`` bytes. A result may lie where an
-            operand of the same dtype does, and overlap with nothing else.
+        places : sequence of int or float
+            Addresses of the operands, or the values of numbers, and then addresses of the results; bits take ``ceil(count/8)``
+            bytes. A result may lie where an operand of the same dtype does, and overlap with nothing else.
         count : int
         """
-        threads.share(lambda piece: self._over(places, piece), count)
+        kind = ctypes.c_float if self._element == "float32" else ctypes.c_double
+        rooms = {k: (kind * self._width)(*[places[k]] * self._width) for k in self._numbers}
+        addresses = [ctypes.addressof(rooms[k]) if k in rooms else int(place) for k, place in enumerate(places)]
+        threads.share(lambda piece: self._over(addresses, piece), count)
 
     def _kernel_of(self, choose: Callable[..., Choice], **fields: Any) -> Kernel:
         names = tuple(name for name, _ in self._inputs if name != "x")
@@ -135,7 +150,7 @@ class Pass:
 
     def _over(self, places: Sequence[int], piece: slice) -> None:
         """Go over whole vectors, and then over what is left, in a vector's room of its own."""
-        storages = [*(storage for _, storage in self._inputs), *self._outputs]
+        storages = self._moving
         here = [place + storage.bytes_of(piece.start) for place, storage in zip(places, storages, strict=True)]
         count = piece.stop - piece.start
         whole = count - count % self._width

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import itertools
 import threading
 import types
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -82,7 +84,6 @@ class Operation:
         self.depends_on = frozenset(symbols(self.slope))
         self._ufuncs: dict[str, np.ufunc] = {}
         self._pulled: dict[int, Operation] = {}
-        self._plans: dict[tuple[Any, ...], Plan] = {}
 
     # --- calling ------------------------------------------------------------------------------------------------------------
 
@@ -106,11 +107,7 @@ class Operation:
             return None
         if others and any(isinstance(o, Tensor) for o in others):
             return None
-        key = (memory, x.dtype, *others)
-        found = self._plans.get(key)
-        if found is None:
-            found = self._plans[key] = plan_for(self.entry, tuple(map(float, others)), x.dtype, memory)
-        return found
+        return plan_for(self.entry, tuple(map(float, others)), x.dtype, memory)
 
     def compute(self, operands: Sequence[Any]) -> Tensor:
         """Compute without recording anything for autograd."""
@@ -248,6 +245,7 @@ class Operation:
 
 _program_names: dict[tuple[Any, ...], str] = {}
 _programs: Any = types.ModuleType("nonlin.torch.programs")
+_counter = itertools.count()
 
 
 def _program(serial: int, wrt: str, gradients: int, computes_in: torch.dtype, *numbers: float | None) -> str:
@@ -262,9 +260,14 @@ def _program(serial: int, wrt: str, gradients: int, computes_in: torch.dtype, *n
         found = operation(instances[serial], tuple(wrt.split()), gradients)
         tensors = [n for n, number in zip(found.names, numbers, strict=True) if number is None]
         given = {n: number for n, number in zip(found.names, numbers, strict=True) if number is not None}
-        name = _program_names[key] = f"program_{len(_program_names)}"
+        name = _program_names[key] = f"program_{next(_counter)}"
         setattr(_programs, name, found.program(computes_in, tensors, given).function)
+        weakref.finalize(instances[serial], _forget_program, key)
     return name
+
+
+def _forget_program(key: tuple[Any, ...]) -> None:
+    delattr(_programs, _program_names.pop(key))
 
 
 # What torch.compiler.assume_constant_result does, which would import Dynamo for it: a second that few sessions need.
@@ -273,7 +276,8 @@ _program._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def spelled(entry: Activation, wrt: str, gradients: int, operands: Sequence[Any]) -> Tensor:
     """Compute an operation in torch operations."""
-    arrays = gradients + len(entry.operands)
+    entry = entry.root
+    arrays, names = gradients + len(entry.operands), _names(entry, gradients)
     result = result_dtype(entry, gradients, operands)
     computes_in = _COMPUTES_IN.get(result, torch.float64)
     if result is torch.float32 and not torch.compiler.is_compiling() and get_precision() == "exact":
@@ -288,8 +292,11 @@ def spelled(entry: Activation, wrt: str, gradients: int, operands: Sequence[Any]
         elif position < arrays:
             tensors.append(torch.as_tensor(operand, dtype=computes_in, device=device))
             numbers.append(None)
-        else:
+        elif torch.compiler.is_compiling() or operand == entry.parameters[names[position]].default:
             numbers.append(float(operand))
+        else:  # a program for each of its values would never go
+            tensors.append(torch.full((), float(operand), dtype=computes_in, device=device))
+            numbers.append(None)
     program = getattr(_programs, _program(entry.serial, wrt, gradients, computes_in, *numbers))
     return _cast(program(*tensors), result)  # type: ignore[no-any-return]
 
@@ -352,7 +359,7 @@ def _slope(entry: Activation, wrt: tuple[str, ...]) -> Expression:
 
 def operation(entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
     """Return the operation; an entry keeps its own."""
-    key = (wrt if len(wrt) < 2 else tuple(sorted(wrt)), gradients)
+    entry, key = entry.root, (wrt if len(wrt) < 2 else tuple(sorted(wrt)), gradients)
     found = entry.rooms.get(key)
     if found is None:
         found = entry.rooms.setdefault(key, Operation(entry, key[0], gradients))
@@ -481,7 +488,7 @@ class Economical(torch.autograd.Function):
 
 def _economical_gradient(ctx: Any, dy: Tensor) -> Tensor:
     plan: Plan = ctx.plan
-    return plan.gradient(ctx.operation.entry.name, dy, ctx.saved_tensors, ctx.layout)
+    return plan.gradient(ctx.operation.entry.name, dy, ctx.saved_tensors, ctx.layout, ctx.numbers)
 
 
 _economical_gradient_once = once_differentiable(_economical_gradient)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -11,8 +10,6 @@ from nonlin.activation import Activation, get
 from nonlin.axis import AxisFunction
 from nonlin.torch.layers import class_name, make_layer
 from nonlin.torch.special import SPECIAL, make_axis_layer
-
-_classes: WeakKeyDictionary[Any, type[nn.Module]] = WeakKeyDictionary()
 
 
 def layer(activation: str | Activation | AxisFunction) -> type[nn.Module]:
@@ -32,12 +29,13 @@ def layer(activation: str | Activation | AxisFunction) -> type[nn.Module]:
     LeakyReLU(negative_slope=0.2)
     """
     entry = get(activation)
-    if entry not in _classes:
+    rooms: dict[Any, Any] = vars(entry).setdefault("rooms", {})  # not in a table here, which would hold the entry for ever
+    if "layer" not in rooms:
         name = class_name(entry.name)
         if name in SPECIAL and SPECIAL[name].entry is entry:  # type: ignore[attr-defined]
             made = SPECIAL[name]
         else:
             made = make_axis_layer(entry) if isinstance(entry, AxisFunction) else make_layer(entry)
         made.__module__ = "nonlin.torch"
-        _classes[entry] = made
-    return _classes[entry]
+        rooms["layer"] = made
+    return rooms["layer"]  # type: ignore[no-any-return]

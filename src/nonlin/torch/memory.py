@@ -9,19 +9,20 @@ relu6, hard_tanh, the shrinks...) it keeps one bit per element, where it has one
 * the input where nothing else will do: where the slope has no bounds (gcu), where a parameter learns, and in float64.
 
 The slope comes from the output by a formula, as 1 - y^2 for tanh, or by a table, so that gradients are as good as the output's
-rounding lets them be. Bits cannot say NaN: the gradient of an element that was NaN is then that of a finite one, as with
-torch.relu. Gradients of ``memory="low"`` cannot be differentiated again. Compiled programs and functional transforms take no
-part in this: what they keep is decided by torch.
+rounding lets them be. Where parameters are not the defaults, all but bits begin with the sixteenth call: a value that changes
+at every step has no time to pay for them. Bits cannot say NaN: the gradient of an element that was NaN is then that of a finite
+one, as with torch.relu. Gradients of ``memory="low"`` cannot be differentiated again. Compiled programs and functional
+transforms take no part in this: what they keep is decided by torch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -32,15 +33,15 @@ from torch import Tensor
 from nonlin.activation import Activation
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate, simplest, slope_by_value
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import greater, where
 from nonlin.kernels import memory as big_memory
 from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
-from nonlin.kernels.lowering import constant_value
-from nonlin.kernels.passes import Pass, make_pass
+from nonlin.kernels.lowering import constant_value, interpret
+from nonlin.kernels.passes import Field, Pass, Result, make_pass
 from nonlin.precision import get_precision
 from nonlin.torch.addresses import address, check_memory
-from nonlin.torch.spelling import DTYPE_NAMES, program_of_x
+from nonlin.torch.spelling import DTYPE_NAMES, program_of
 
 if TYPE_CHECKING:
     from nonlin.torch.elementwise import Operation
@@ -160,19 +161,34 @@ def has_memory(tensor: Tensor) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What to keep for one activation with given parameters, and how to compute the gradient from it."""
+    """What to keep for one activation, and how to compute the gradient from it."""
 
     kind: Kind
     formula: Expression | None = None
-    """In canonical form, parameters put in."""
-    slopes: tuple[float, float] = (0.0, 0.0)
-    """The slopes of bits 0 and 1, or the bounds of encoded ones."""
+    """In canonical form; parameters that are not among the names have been put in."""
+    names: tuple[str, ...] = ()
+    """Parameters whose values come with each call."""
+    levels: tuple[Expression, Expression] = (Constant(0), Constant(0))
+    """The slopes of bits 0 and 1."""
+    bounds: tuple[float, float] = (0.0, 0.0)
+    """Those of encoded slopes."""
     condition: Expression | None = None
     """What the bits say."""
     slope: Expression | None = None
     """The slope as a formula of the output, which is its x."""
     table: SlopeTable | None = None
     """The slope from the output, where there is no formula."""
+    passes: dict[Any, Pass] = field(default_factory=dict)
+    """What is compiled, which goes when the plan goes."""
+
+    def _numbers(self, values: Sequence[Any]) -> list[float]:
+        """Return the parameters' values that come with a call."""
+        return list(map(float, values)) if self.names else []
+
+    def _level(self, bit: int, values: Sequence[Any]) -> float:
+        """Return the slope of bit 0 or 1."""
+        given = dict(zip(self.names, self._numbers(values), strict=True))
+        return float(interpret(self.levels[bit], "float64", given))
 
     # --- forward --------------------------------------------------------------------------------------------------------
 
@@ -185,8 +201,9 @@ class Plan:
             y = empty_like(x)
             size = x.numel() if self.kind == "slope code" else -(-x.numel() // 8)
             kept = torch.empty(size, dtype=torch.uint8, device=x.device)
-            run = _forward_pass(self, DTYPE_NAMES[x.dtype], exact=get_precision() == "exact")
-            run([address(tensor, operation.entry.name, "x") for tensor in (x, y, kept)], x.numel())
+            run = self._forward_pass(DTYPE_NAMES[x.dtype], exact=get_precision() == "exact")
+            place, *others = (address(tensor, operation.entry.name, "x") for tensor in (x, y, kept))
+            run([place, *self._numbers(operands[1:]), *others], x.numel())
             return y, (y, kept) if self.kind == "output and bit" else (kept,)
         y = operation.compute(operands)
         return y, self._keep(operation, operands, y)
@@ -198,141 +215,246 @@ class Plan:
         if self.kind == "output":
             return (y,)
         if self.condition is not None:
-            bits = pack(layout.copied(program_of_x(self.condition)(wide)))
+            given = (torch.full((), number, dtype=wide.dtype, device=x.device) for number in self._numbers(numbers))
+            bits = pack(layout.copied(program_of(self.condition, ("x", *self.names))(wide, *given)))
             return (bits,) if self.kind == "bits" else (y, bits)
         if self.kind == "slope code":
             slope = operation.pull(0)(torch.ones_like(wide), wide, *numbers)
-            return (layout.copied(_encode(slope.float(), *self.slopes)),)
+            return (layout.copied(_encode(slope.float(), *self.bounds)),)
         return ()
 
     # --- backward -------------------------------------------------------------------------------------------------------
 
-    def gradient(self, owner: str, dy: Tensor, kept: Sequence[Tensor], layout: Layout) -> Tensor:
-        """Compute the gradient from what was kept by the activation of that name."""
+    def gradient(self, owner: str, dy: Tensor, kept: Sequence[Tensor], layout: Layout, values: Sequence[Any] = ()) -> Tensor:
+        """Compute the gradient from what was kept by the activation of that name; its parameters have the values."""
         check_memory(dy, owner, "the gradient")
         for tensor in kept:
             check_memory(tensor, owner, "what was kept for backward")
         if self.kind == "nothing":
-            return dy * self.slopes[0]
+            return dy * self._level(0, values)
         if has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
             dy = layout.copied(dy)
             dx = empty_like(dy)
             if self.table is not None:
                 kept = (*kept, torch.from_numpy(self.table.coefficients))
-            places = [address(tensor, owner, "what was kept for backward") for tensor in (dy, *kept, dx)]
-            _backward_pass(self, DTYPE_NAMES[dy.dtype])(places, dy.numel())
+            *places, last = (address(tensor, owner, "what was kept for backward") for tensor in (dy, *kept, dx))
+            self._backward_pass(DTYPE_NAMES[dy.dtype])([*places, *self._numbers(values), last], dy.numel())
             return dx
         if self.kind == "bits":
-            mask, (zero, one) = unpack(kept[0], layout), self.slopes
+            mask, zero, one = unpack(kept[0], layout), self._level(0, values), self._level(1, values)
             return torch.where(mask, dy if one == 1 else dy * one, 0.0 if zero == 0 else dy * zero)
         if self.kind == "slope code":
-            low, high = self.slopes
+            low, high = self.bounds
             slope = kept[0].to(torch.float32) * ((high - low) / 255) + low
         elif self.slope is not None:
-            slope = program_of_x(self.slope)(kept[0].float())
+            slope = program_of(self.slope, ("x",))(kept[0].float())
         else:
             assert self.table is not None
             slope = _look_up(self.table, kept[0], unpack(kept[1], layout) if len(kept) > 1 else None)
         return (dy.to(slope.dtype) * slope).to(dy.dtype)
 
+    # --- passes ---------------------------------------------------------------------------------------------------------
 
-@cache
-def _forward_pass(plan: Plan, dtype: str, *, exact: bool) -> Pass:
-    """Return the pass from x to the output and what is kept beside it."""
-    assert plan.formula is not None
-    if plan.kind == "slope code":
-        low, high = plan.slopes
-        code = (differentiate(plan.formula) - low) * (255 / (high - low)) + Fraction(1, 2)
-        return make_pass((("x", dtype),), ((plan.formula, dtype), (code, "uint8")), exact=exact)
-    assert plan.condition is not None
-    return make_pass((("x", dtype),), ((plan.formula, dtype), (plan.condition, "bits")), exact=exact)
+    def _forward_pass(self, dtype: str, *, exact: bool) -> Pass:
+        """Return the pass from x and parameters to the output and what is kept beside it."""
+        found = self.passes.get((dtype, exact))
+        if found is None:
+            assert self.formula is not None
+            operands = (("x", dtype), *((name, "number") for name in self.names))
+            if self.kind == "slope code":
+                low, high = self.bounds
+                code = (differentiate(self.formula) - low) * (255 / (high - low)) + Fraction(1, 2)
+                beside: Result = code, "uint8"
+            else:
+                assert self.condition is not None
+                beside = self.condition, "bits"
+            found = self.passes[dtype, exact] = make_pass(operands, ((self.formula, dtype), beside), exact=exact)
+        return found
+
+    def _backward_pass(self, dtype: str) -> Pass:
+        """Return the pass from dy, what was kept and parameters to dx."""
+        found = self.passes.get(dtype)
+        if found is None:
+            operands, dx = self._backward(dtype)
+            found = self.passes[dtype] = make_pass((("dy", dtype), *operands), ((dx, dtype),))
+        return found
+
+    def _backward(self, dtype: str) -> tuple[tuple[Field, ...], Expression]:
+        """Return the operands of that pass beside dy, and what it computes."""
+        dy, bits, code = map(Symbol, ("dy", "bits", "code"))
+        if self.kind == "bits":
+            zero, one = (level * dy for level in self.levels)
+            return (("bits", "bits"), *((name, "number") for name in self.names)), where(bits > 0, one, zero)
+        if self.kind == "slope code":
+            low, high = self.bounds
+            return (("code", "uint8"),), dy * (code * ((high - low) / 255) + low)
+        if self.slope is not None:
+            return (("x", dtype),), simplest(dy * self.slope)
+        assert self.table is not None
+        sides: tuple[Field, ...] = () if self.table.turn is None else (("bits", "bits"),)
+        return (("y", dtype), *sides, ("table", "table")), dy * self.table.operations()
 
 
-@cache
-def _backward_pass(plan: Plan, dtype: str) -> Pass:
-    """Return the pass from dy and what was kept to dx."""
-    dy, bits, code = map(Symbol, ("dy", "bits", "code"))
-    if plan.kind == "bits":
-        zero, one = (Constant(slope) * dy for slope in plan.slopes)
-        return make_pass((("dy", dtype), ("bits", "bits")), ((where(bits > 0, one, zero), dtype),))
-    if plan.kind == "slope code":
-        low, high = plan.slopes
-        return make_pass((("dy", dtype), ("code", "uint8")), ((dy * (code * ((high - low) / 255) + low), dtype),))
-    if plan.slope is not None:
-        return make_pass((("dy", dtype), ("x", dtype)), ((simplest(dy * plan.slope), dtype),))
-    assert plan.table is not None
-    sides = () if plan.table.turn is None else (("bits", "bits"),)
-    return make_pass((("dy", dtype), ("y", dtype), *sides, ("table", "table")), ((dy * plan.table.operations(), dtype),))
-
-
-_plans: dict[tuple[Any, ...], Plan] = {}
 INPUT = Plan("input")
+#: After so many calls with the same parameters that are no defaults they get a plan of their own...
+_USED = 16
+#: ... and so many such values are remembered.
+_REMEMBERED = 64
+
+
+class Plans:
+    """The plans of one activation, which go when it goes.
+
+    There is one for the default parameters and one for all others, whose values are operands. Where the latter keeps the
+    input, and less memory is asked for, parameters that stay the same for a while get one of their own: it takes long to make.
+    """
+
+    def __init__(self, entry: Activation) -> None:
+        self._entry = entry
+        self._defaults = tuple(p.default for p in entry.parameters.values())
+        self._made: dict[Any, Plan] = {}
+        self._used: OrderedDict[Any, int] = OrderedDict()
+        self._own: OrderedDict[Any, Plan] = OrderedDict()
+
+    def find(self, numbers: tuple[float, ...], dtype: torch.dtype, memory: Memory) -> Plan:
+        """Return what to keep where the parameters are numbers."""
+        width = "half" if dtype in _HALVES else "double" if dtype is torch.float64 else "single"
+        kind = (width, memory, numbers == self._defaults)
+        found = self._made.get(kind)
+        if found is None:
+            if kind[-1]:
+                given = dict(zip(self._entry.parameters, numbers, strict=True))
+                found = _make_plan(self._entry, given, width, memory)
+            else:
+                found = _plan_of_levels(self._entry, canonical(self._entry.formula), tuple(self._entry.parameters)) or INPUT
+            found = self._made.setdefault(kind, found)
+        if found is INPUT and memory == "low" and not kind[-1] and width != "double":
+            return self._of_its_own(numbers, width)
+        return found
+
+    def _of_its_own(self, numbers: tuple[float, ...], width: str) -> Plan:
+        key = (numbers, width)
+        found = self._own.get(key)
+        if found is None:
+            used = self._used.pop(key, 0) + 1
+            if used < _USED:
+                self._used[key] = used
+                while len(self._used) > _REMEMBERED:
+                    self._used.popitem(last=False)
+                return INPUT
+            found = _make_plan(self._entry, dict(zip(self._entry.parameters, numbers, strict=True)), width, "low")
+            self._own[key] = found
+            while len(self._own) > _REMEMBERED:
+                self._own.popitem(last=False)
+        return found
 
 
 def plan(entry: Activation, numbers: tuple[float, ...], dtype: torch.dtype, memory: Memory) -> Plan:
     """Return what to keep for an activation whose parameters are numbers."""
-    width = "half" if dtype in _HALVES else "double" if dtype is torch.float64 else "single"
-    key = (entry.serial, numbers, width, memory)
-    found = _plans.get(key)
-    if found is None:
-        found = _plans[key] = _make_plan(entry, dict(zip(entry.parameters, numbers, strict=True)), width, memory)
-    return found
+    plans = entry.root.rooms.get("plans")
+    if plans is None:
+        plans = entry.root.rooms.setdefault("plans", Plans(entry.root))
+    return plans.find(numbers, dtype, memory)  # type: ignore[no-any-return]
 
 
 def _make_plan(entry: Activation, numbers: Mapping[str, float], width: str, memory: Memory) -> Plan:
     if len(entry.operands) > 1:
         return INPUT
     formula = canonical(substitute(entry.formula, numbers))
-    slope = differentiate(formula)
-    levels = _levels(slope)
-    if levels is not None and len(levels) == 1:
-        return Plan("nothing", slopes=(float(min(levels)),) * 2)
-    if levels is not None and len(levels) == 2:
-        zero, one = sorted(levels, key=lambda level: (level != 0, abs(level)))
-        condition = _is_level(slope, one)
-        if isinstance(condition, Expression):
-            return Plan("bits", formula, (float(zero), float(one)), condition)
+    found = _plan_of_levels(entry, formula, ())
+    if found is not None:
+        return found
     if memory == "exact" or width == "double":
         return INPUT
     return _low_plan(entry, formula, tuple(numbers.values()), half=width == "half")
 
 
-def _levels(slope: Expression) -> set[Fraction] | None:
-    """Return the values of a slope that has only a few, or None."""
-    value = constant_value(slope)
-    if value is not None:
-        return {value}
-    if isinstance(slope, Application) and slope.primitive is p.where:
-        a, b = _levels(slope.arguments[1]), _levels(slope.arguments[2])
-        return None if a is None or b is None else a | b
-    if isinstance(slope, Application) and slope.primitive is p.multiply:
-        factor, rest = constant_value(slope.arguments[0]), _levels(slope.arguments[1])
-        return None if factor is None or rest is None else {factor * level for level in rest}
+def _plan_of_levels(entry: Activation, formula: Expression, names: tuple[str, ...]) -> Plan | None:
+    """Return a plan for a slope that has one value or two, or None."""
+    if len(entry.operands) > 1:
+        return None
+    tree = _levels(differentiate(formula))
+    if tree is None:
+        return None
+    levels = sorted(tree.leaves(), key=_order)
+    if len(levels) == 1:
+        return Plan("nothing", formula, names, (levels[0], levels[0]))
+    if len(levels) == 2:
+        condition = tree.condition(levels[1])
+        if isinstance(condition, Expression):
+            return Plan("bits", formula, names, (levels[0], levels[1]), condition=condition)
+    return None
+
+
+def _order(level: Expression) -> tuple[Any, ...]:
+    """Numbers come first, and 0 before all."""
+    value = constant_value(level)
+    return (1, 0, 0, str(level)) if value is None else (0, value != 0, abs(value), str(level))
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """A slope whose values do not depend on x: one of them, or a condition and what holds if it is true and if it is not."""
+
+    level: Expression | None = None
+    condition_: Expression | None = None
+    branches: tuple[_Levels, ...] = ()
+
+    def leaves(self) -> set[Expression]:
+        """Return the values."""
+        if self.level is not None:
+            return {self.level}
+        return self.branches[0].leaves() | self.branches[1].leaves()
+
+    def condition(self, level: Expression) -> Expression | bool:
+        """Return the condition that the slope has a value."""
+        if self.level is not None:
+            return self.level is level
+        assert self.condition_ is not None
+        condition, opposite = self.condition_, _opposite(self.condition_)
+        first, second = (branch.condition(level) for branch in self.branches)
+        if first is second:
+            return first
+        if isinstance(first, Expression) and isinstance(second, Expression):
+            return p.logical_or(p.logical_and(condition, first), p.logical_and(opposite, second))
+        if first is True or second is True:
+            known, other = (condition, second) if first is True else (opposite, first)
+            return known if other is False else p.logical_or(known, other)
+        known, other = (condition, first) if second is False else (opposite, second)
+        return p.logical_and(known, other)
+
+
+_ONE = Constant(1)
+
+
+def _levels(slope: Expression, factor: Expression = _ONE) -> _Levels | None:
+    """Return a slope times a factor as its values and the conditions for them, or None."""
+    if "x" not in symbols(slope):
+        return _Levels(simplest(factor * slope))
+    if not isinstance(slope, Application):
+        return None
+    if slope.primitive is p.where:
+        condition, *branches = slope.arguments
+        if not _can_be_opposed(condition):
+            return None
+        made = [_levels(branch, factor) for branch in branches]
+        return None if made[0] is None or made[1] is None else _Levels(None, condition, (made[0], made[1]))
+    if slope.primitive is p.multiply:
+        for other, inner in (slope.arguments, slope.arguments[::-1]):
+            if "x" not in symbols(other):
+                return _levels(inner, factor * other)
     return None
 
 
 _OPPOSITE = {p.less: p.greater_equal, p.less_equal: p.greater, p.greater: p.less_equal, p.greater_equal: p.less}
 
 
-def _is_level(slope: Expression, level: Fraction) -> Expression | bool:
-    """Return the condition that a slope of two values has the given one."""
-    if not (isinstance(slope, Application) and constant_value(slope) is None):
-        return constant_value(slope) == level
-    if slope.primitive is p.multiply:
-        factor = constant_value(slope.arguments[0])
-        return _is_level(slope.arguments[1], level / factor) if factor else level == 0
-    condition, a, b = slope.arguments
-    first, second = _is_level(a, level), _is_level(b, level)
-    if first is second:
-        return first
-    opposite = _opposite(condition)
-    if isinstance(first, Expression) and isinstance(second, Expression):
-        return p.logical_or(p.logical_and(condition, first), p.logical_and(opposite, second))
-    if first is True or second is True:
-        known, other = (condition, second) if first is True else (opposite, first)
-        return known if other is False else p.logical_or(known, other)
-    known, other = (condition, first) if second is False else (opposite, second)
-    return p.logical_and(known, other)
+def _can_be_opposed(condition: Expression) -> bool:
+    if not isinstance(condition, Application):
+        return False
+    if condition.primitive in (p.logical_and, p.logical_or):
+        return all(map(_can_be_opposed, condition.arguments))
+    return condition.primitive in _OPPOSITE
 
 
 def _opposite(condition: Expression) -> Expression:
@@ -378,7 +500,7 @@ def _low_plan(entry: Activation, formula: Expression, numbers: tuple[float, ...]
     # The largest slopes of the sample must be those of the function: those that grow towards its ends have no bounds.
     bounds = float(np.nanmin(slopes)), float(np.nanmax(slopes))
     if max(map(abs, bounds)) < _STEEPEST:
-        made.append(Plan("slope code", formula, bounds))
+        made.append(Plan("slope code", formula, bounds=bounds))
     return next((plan for plan in made if _holds(plan, entry, numbers)), INPUT)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import linecache
 import operator
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -324,11 +325,11 @@ class Program:
         return None if low is None else -low, high, endless, bool(np.isnan(nan))
 
 
-def program_of_x(expression: Expression) -> Callable[[torch.Tensor], torch.Tensor]:
+def program_of(expression: Expression, names: tuple[str, ...]) -> Callable[..., torch.Tensor]:
     """Return a condition on x, or a formula of finite x, as a function of float32 tensors in torch operations."""
-    spelling = _Spelling({"x": "x"}, torch.float32)
+    spelling = _Spelling({name: name for name in names}, torch.float32)
     result = spelling(expression)
-    return _function("\n    ".join(["def program(x):", *spelling.lines, f"return {result}\n"]))
+    return _function("\n    ".join([f"def program({', '.join(names)}):", *spelling.lines, f"return {result}\n"]))
 
 
 def _split(formula: Expression, names: tuple[str, ...]) -> tuple[tuple[str, ...], Expression]:
@@ -346,11 +347,12 @@ def _split(formula: Expression, names: tuple[str, ...]) -> tuple[tuple[str, ...]
 _counter = iter(range(1 << 62))
 
 
-@cache
+@lru_cache(maxsize=512)
 def _function(source: str) -> Callable[..., torch.Tensor]:
     name = f"<nonlin torch program {next(_counter)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for tracebacks
     space: dict[str, Any] = {"torch": torch}
     exec(compile(source, name, "exec"), space)
     function: Callable[..., torch.Tensor] = space["program"]
+    weakref.finalize(function, linecache.cache.pop, name, None)
     return function
