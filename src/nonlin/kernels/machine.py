@@ -77,12 +77,16 @@ def smaller(a: Expression, b: Expression) -> Expression:
 def polynomial(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
     """Evaluate a polynomial; the constant term comes first.
 
-    Even and odd terms are summed apart by Horner's scheme: two chains of half the length keep a processor twice as busy.
+    Pairs of terms are summed apart, and then by Horner's scheme: a chain of half the length keeps a processor twice as busy.
     """
-    if len(coefficients) < 5:
+    if len(coefficients) < 4:
         return horner(x, coefficients)
     square = x * x
-    return fma(horner(square, coefficients[1::2]), x, horner(square, coefficients[::2]))
+    pairs = [horner(x, coefficients[k : k + 2]) for k in range(0, len(coefficients), 2)]
+    result = pairs.pop()
+    while pairs:
+        result = fma(result, square, pairs.pop())
+    return result
 
 
 def horner(x: Expression, coefficients: tuple[Fraction | float, ...]) -> Expression:
