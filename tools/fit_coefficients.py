@@ -52,7 +52,8 @@ class RationalFit:
     """What the sum stands for, for the reader of the generated file."""
     function: Callable[[Any, int], Any]
     """The exact function of the polynomials' variable, for a goal in bits."""
-    interval: tuple[Any, Any]
+    interval: Callable[[int], tuple[Any, Any]]
+    """Where it is fitted, for a goal."""
     weight: Callable[[Any], Any]
     """Error of the finished result for an error of 1 in the sum, relative to the result."""
     degrees: dict[int, tuple[int, int]]
@@ -100,6 +101,11 @@ def _mills(a: Any) -> Any:
 def _exponential_rest(square: Any, bits: int) -> Any:
     """What exp(-square) computed with log(2) rounded to one number lacks: a factor that is smooth in its argument."""
     return mp.exp(square * (1 - _round(mp.log(2), bits) / mp.log(2)))
+
+
+def _vanishing(bits: int) -> Any:
+    """Return where exp(-a^2/2) is 0 in the dtype of the results."""
+    return mpf("38.8") if bits == 53 else mpf("14.6")
 
 
 def _gelu_tail(a: Any, bits: int) -> Any:
@@ -221,23 +227,23 @@ FITS = {
 }
 RATIONAL_FITS = {
     "gelu_tail": RationalFit(
-        "a P(Z > a) = exp(-a^2/2) r(a), 0.8 <= a <= 12.65; log(2) in one piece",
+        "a P(Z > a) = exp(-a^2/2) r(a), 0.8 <= a until it vanishes; log(2) in one piece",
         _gelu_tail,
-        (mpf("0.79"), mpf("12.67")),
+        lambda bits: (mpf("0.79"), _vanishing(bits)),
         lambda a: 1 / (a * _mills(a)),
-        {24: (4, 4), 40: (7, 7), 53: (10, 10)},
+        {24: (4, 4), 40: (7, 7), 53: (11, 11)},
     ),
     "normal_slope": RationalFit(
-        "P(Z > a) - a exp(-a^2/2)/sqrt(2 pi) = exp(-a^2/2) (p - q a) r(a), 0 <= a <= 12.65; log(2) in one piece",
+        "P(Z > a) - a exp(-a^2/2)/sqrt(2 pi) = exp(-a^2/2) (p - q a) r(a), 0 <= a; log(2) in one piece",
         _slope_factor,
-        (mpf(0), mpf("12.67")),
+        lambda bits: (mpf(0), _vanishing(bits)),
         lambda a: 1 / _slope_factor(a, 53),
         {24: (4, 4), 40: (7, 7), 53: (10, 10)},
     ),
     "erf_tail": RationalFit(
-        "erf(x) = 1 - exp(-x^2) r(x), 1 <= x <= 4 (6 for 53 bits); log(2) in one piece",
+        "erf(x) = 1 - exp(-x^2) r(x), 1 <= x <= 6; log(2) in one piece",
         _erf_tail,
-        (mpf(1), mpf(6)),
+        lambda bits: (mpf(1), mpf(6)),
         lambda a: mp.exp(-a * a),
         {24: (2, 2), 40: (4, 4), 53: (6, 6)},
         centred=False,
@@ -302,7 +308,7 @@ def fit_rational(record: RationalFit, bits: int) -> tuple[Fraction, tuple[float,
     """Fit, then round the divisor, and the dividend from the highest coefficient down; return the error as well."""
     above, below = record.degrees[bits]
     count = above + below + 1
-    low, high = ((a - 2) / (a + 2) for a in record.interval)
+    low, high = ((a - 2) / (a + 2) for a in record.interval(bits))
     places = [(low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * (k + 0.5) / (10 * count)) for k in range(10 * count)]
     points = [_near(t) for t in places]
     weights = [abs(record.weight(x)) for x in points]
@@ -357,6 +363,8 @@ def fit_rational(record: RationalFit, bits: int) -> tuple[Fraction, tuple[float,
     if bits == 24:
         arrays = (np.array([[float(v) for v in row] for row in rows]) for rows in (terms, [points, values, weights]))
         known = dict(enumerate(_move_last_digits([known[k] for k in range(count)], above, *arrays)))
+    if min(known[k] for k in range(above + 1, count)) <= 0:
+        raise ValueError(f"{record.what}: the divisor may have a zero; take other degrees")
     error = max(errors(solve()))
     return constant, tuple(known[k] for k in range(above + 1)), (1.0, *(known[k] for k in range(above + 1, count))), error
 

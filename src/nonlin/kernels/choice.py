@@ -55,6 +55,9 @@ _CANDIDATES = {
     "double": (PLAIN_DOUBLE, DOUBLE),
 }
 _TOUCHING = 1e-3
+#: What a body without a guard is tried on besides the sample.
+_LARGEST = float(np.finfo(np.float32).max)
+_SPECIAL = np.array([0.0, -0.0, 2.0**-149, -(2.0**-149), _LARGEST, -_LARGEST, np.inf, -np.inf, np.nan])
 #: A patch reaches so many times as far from a zero as the sample shows that it must.
 _MARGIN = 2.5
 #: So often it is made larger.
@@ -153,7 +156,8 @@ def choose(*questions: Question) -> Choice:
         return choose_for_all(*questions)
     chosen = [moderate[q].arithmetic if q in moderate else choose_general(q).for_moderate() for q in questions]
     choice = _choice(questions, chosen)
-    guard = guard_of(min(answer.limit for answer in moderate.values()), *choice.operations)
+    limits = [answer.limit for answer in moderate.values() if answer.limit is not None]
+    guard = guard_of(min(limits), *choice.operations) if limits else None
     for zero in sorted({zero for answer in moderate.values() for zero in answer.zeros}):
         beside = absolute(Symbol("x") - zero) >= _BESIDE
         guard = beside if guard is None else guard & beside
@@ -208,8 +212,8 @@ class Moderate:
     """An arithmetic for moderate inputs, and which these are."""
 
     arithmetic: Arithmetic
-    limit: int
-    """What :func:`~nonlin.kernels.lowering.guard_of` is told."""
+    limit: int | None
+    """What :func:`~nonlin.kernels.lowering.guard_of` is told; None if every input is moderate."""
     zeros: tuple[float, ...] = ()
     """Where terms cancel more than this arithmetic can bear: inputs next to these are not moderate."""
 
@@ -340,12 +344,23 @@ class _Sample:
             if found is not None:
                 return found
             candidates = (self.general().lanes,)
+        if self._needs_no_guard(candidates[0]):
+            return Moderate(Arithmetic(candidates[0].without_guard()), None)
         everywhere = np.ones(self.x.shape, bool)
         for arithmetic, body in self._bodies(tuple(lanes.for_moderate() for lanes in candidates)):
             limit = self._limit(arithmetic.lanes, body, everywhere)
             if limit is not None:
                 return Moderate(arithmetic, limit)
         return None
+
+    def _needs_no_guard(self, lanes: Lanes) -> bool:
+        """Whether an arithmetic keeps what is promised for every input where exponentials hold their arguments in bounds."""
+        body = lower(self.formula, lanes.without_guard(), self.parameters)
+        if self.parameters or lanes.compensated or body is lower(self.formula, lanes.for_moderate(), self.parameters):
+            return False
+        everywhere = np.ones(self.x.shape, bool)
+        right = self._errors(body, lanes.element, _SPECIAL, self._wanted(_SPECIAL)) <= self.allowed
+        return bool(right.all() and self._holds(lanes, body, everywhere).all())
 
     def _bodies(self, candidates: tuple[Lanes, ...]) -> Iterator[tuple[Arithmetic, Expression]]:
         """Yield what may compute the formula, and its operations: the fastest lanes, and then the others by their cost."""

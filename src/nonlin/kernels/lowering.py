@@ -441,6 +441,8 @@ def _monomial(node: Expression) -> tuple[Fraction, Symbol, int] | None:
             symbol, degree = node, degree + 1
         elif isinstance(node, Application) and node.primitive in (p.negative, p.absolute, p.multiply):
             remaining += node.arguments
+        elif is_application(node, "where") and any(isinstance(bound, Constant) for bound in node.arguments[1:]):
+            remaining += (part for part in node.arguments[1:] if not isinstance(part, Constant))  # held in bounds
         else:
             return None
     return None if symbol is None else (factor, symbol, degree)

@@ -20,6 +20,7 @@ from nonlin.kernels.machine import (
     exponent,
     fma,
     horner,
+    larger,
     library_cos,
     library_sin,
     polynomial,
@@ -83,12 +84,13 @@ class _Exponential:
     """exp of a moderate argument as ``power*(1 + p)`` with a power of two, so that sums with constants round only once.
 
     A ``coarse`` one takes log(2) in one piece, for those to whom the error of large results is all the same. A ``careful`` one
-    puts what is missing then, and what ``1 + p`` rounds away, into ``lost``; it is for arithmetic without rests.
+    puts what is missing then, and what ``1 + p`` rounds away, into ``lost``; it is for arithmetic without rests. With a
+    ``shift`` the power has so much more for its exponent.
     """
 
-    def __init__(self, x: Number, *, coarse: bool = False, careful: bool = False) -> None:
+    def __init__(self, x: Number, *, coarse: bool = False, careful: bool = False, shift: int = 0) -> None:
         lanes = x.lanes
-        rounder = Constant(ROUNDERS[lanes.element])
+        rounder = Constant(ROUNDERS[lanes.element] + shift)
         shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
         n = shifted - rounder
         parts = _two_parts_of_log2(lanes)
@@ -117,12 +119,12 @@ class _Exponential:
         """exp(x) + constant."""
         return (self.power + constant) + self.power * self.p
 
-    def plus_one(self) -> Number:
+    def plus_one(self, one: Fraction = Fraction(1)) -> Number:
         """exp(x) + 1, with what is lost where the power of two is about as large as 1 is finely resolved."""
-        total = self.power + 1
+        total = self.power + one
         if total.lanes.compensated:
             return total + self.power * self.p
-        return total + (self.power * self.p + ((self.power - total) + 1))
+        return total + (self.power * self.p + ((self.power - total) + one))
 
     def significand_times(self, factor: Number) -> Number:
         """exp(x)*factor without the power of two."""
@@ -142,23 +144,43 @@ class _Gaussian:
     """exp(-c*x^2), c = 1/2 or 1, as ``power*(1 + p)``, without rests.
 
     log(2) is taken in one piece: what that leaves over, exp(-c*x^2*(log2/log(2) - 1)), is taken up by the function that the
-    exponential is multiplied by, which has to be fitted for it. A ``coarse`` one takes the square as it is rounded.
+    exponential is multiplied by, which has to be fitted for it, as far as ``reach``. A ``coarse`` one takes the square as it is
+    rounded. Clamped lanes hold ``size``, which is ``|x|``, to the reach, and may give the power too much: what it is multiplied
+    by has to be scaled by ``unit``, so that results are rounded once where they are subnormal.
     """
 
-    def __init__(self, x: Number, c: Fraction, *, coarse: bool = False) -> None:
+    def __init__(self, x: Number, c: Fraction, reach: Fraction, *, coarse: bool = False) -> None:
         lanes = x.lanes
-        self.square = square = x.high * x.high
-        rounder = Constant(ROUNDERS[lanes.element])
+        self.size = high = abs(x).high
+        shift = 0
+        if lanes.clamped:
+            self.size = high = smaller(Constant(lanes.round(reach)), high)
+            # As far as powers of two would not be normal numbers.
+            normal, more = (80, 64) if lanes.element == "float32" else (700, 512)
+            shift = more if c * reach**2 > normal else 0
+        self.unit = Fraction(1, 2**shift)
+        self.square = square = high * high
+        rounder = Constant(ROUNDERS[lanes.element] + shift)
         shifted = fma(square, Constant(lanes.round(-c / CONSTANTS["log(2)"])), rounder)
         n = shifted - rounder
         e = fma(-n, Constant(lanes.round(CONSTANTS["log(2)"]) / c), -square)  # exact: n*log(2) - c*x^2, over c
         if not coarse:
-            low = fma(x.high, x.high, -square)
+            low = fma(high, high, -square)
             e = e - (low if x.low is None else fma(2 * x.high, x.low, low))
         # exp(r) - 1 = r + r^2 p(r) with r = c*e, whose powers of two are those of the coefficients.
         fitted = (c ** (k + 2) * Fraction(value) for k, value in enumerate(COEFFICIENTS["exp"][lanes.goal]))
         self.power = Number(lanes, power_of_two(shifted))
         self.p = Number(lanes, fma(e * e, polynomial(e, tuple(fitted)), e * Constant(c)))
+
+    def rational(self, name: str, unit: Fraction = Fraction(1)) -> tuple[Number, Number]:
+        """Return the parts of a fitted sum, times a unit: a constant, and a quotient of polynomials of the size."""
+        lanes = self.power.lanes
+        constant, dividend, divisor = RATIONALS[name][lanes.goal]
+        # One chain of sums each: beside the exponential there is time for it.
+        evaluate = horner if lanes.goal == SINGLE.goal else polynomial
+        scaled = tuple(Fraction(coefficient) * unit for coefficient in dividend)
+        quotient = evaluate(self.size, scaled) / evaluate(self.size, divisor)
+        return Number(lanes, Constant(constant * unit)), Number(lanes, quotient)
 
 
 def exp(x: Number) -> Number:
@@ -188,6 +210,9 @@ def exp(x: Number) -> Number:
 
 
 def expm1(x: Number) -> Number:
+    if x.lanes.clamped:  # where the result is -1
+        lowest = Constant(-20 if x.lanes.element == "float32" else -40)
+        x = Number(x.lanes, larger(lowest, x.high), x.low)
     if x.lanes.moderate:
         return _Exponential(x).plus(-1)
     lanes = x.lanes
@@ -213,6 +238,12 @@ def exp_residual(x: Number) -> Number:
 
 
 def sigmoid(x: Number) -> Number:
+    if x.lanes.clamped:
+        # In units so small that the division is what rounds a subnormal result.
+        highest, shift = (104, -24) if x.lanes.element == "float32" else (746, -60)
+        high = clamp(-x.high, Constant(-60), Constant(highest))
+        unit = Fraction(2) ** shift
+        return unit / _Exponential(Number(x.lanes, high, (-x).low), shift=shift).plus_one(unit)
     if x.lanes.moderate:
         return 1 / _Exponential(-x).plus_one()
     q = exp(-abs(x))
@@ -243,7 +274,11 @@ def tanh(x: Number) -> Number:
     if x.lanes.moderate:
         square = x.high * x.high
         small = x - Number(x.lanes, x.high * square * _fit("tanh", x.lanes, square))
-        return where(abs(x) <= Fraction(11, 20), small, with_sign(1 - 2 / _Exponential(abs(x) * 2, coarse=True).plus(1), x))
+        size = abs(x)
+        if x.lanes.clamped:  # where the result is 1
+            highest = Constant(10 if x.lanes.element == "float32" else 20)
+            size = Number(x.lanes, smaller(highest, size.high), size.low)
+        return where(abs(x) <= Fraction(11, 20), small, with_sign(1 - 2 / _Exponential(size * 2, coarse=True).plus(1), x))
     e = expm1(-2 * abs(x))
     result = with_sign(-e / (2 + e), x)
     if x.exponent is None:
@@ -401,15 +436,8 @@ def _normal_tail(a: Number) -> Number:
 
 
 _CENTRE = Fraction(4, 5)
-
-
-def _rational(name: str, lanes: Lanes, x: Expression) -> tuple[Number, Number]:
-    """Return the parts of a fitted sum: a constant, and a quotient of polynomials whose roundings count for less."""
-    constant, *quotient = RATIONALS[name][lanes.goal]
-    # One chain of sums each: beside the exponential there is time for it.
-    evaluate = horner if lanes.goal == SINGLE.goal else polynomial
-    dividend, divisor = (evaluate(x, coefficients) for coefficients in quotient)
-    return Number(lanes, Constant(constant)), Number(lanes, dividend / divisor)
+#: How far the tails are fitted: beyond, what is multiplied by them is 0.
+_REACH = {24: Fraction("14.6"), 40: Fraction("14.6"), 53: Fraction("38.8")}
 
 
 class _ModerateNormal:
@@ -417,7 +445,7 @@ class _ModerateNormal:
 
     def __init__(self, x: Number) -> None:
         self.x, self.lanes = x, x.lanes
-        self.exponential = _Gaussian(x, _HALF)
+        self.exponential = _Gaussian(x, _HALF, _REACH[x.lanes.goal])
         self.is_centre = abs(x) <= _CENTRE
 
     def centre(self) -> Number:
@@ -428,7 +456,7 @@ class _ModerateNormal:
         """P(Z > a) times a, for a = |x| not near 0."""
         # The fitted function varies by a third only. Its constant, which has no error, is added last, so that all other
         # roundings are small.
-        constant, quotient = _rational("gelu_tail", self.lanes, abs(self.x).high)
+        constant, quotient = self.exponential.rational("gelu_tail", self.exponential.unit)
         return self.exponential.power * (constant + (quotient + (constant + quotient) * self.exponential.p))
 
 
@@ -444,13 +472,15 @@ def normal_cdf(x: Number) -> Number:
 def erf(x: Number) -> Number:
     lanes = x.lanes
     if lanes.moderate and not lanes.compensated:
-        exponential = _Gaussian(x, Fraction(1), coarse=True)  # of a tail of at most 0.16 the last digits do not matter
+        exponential = _Gaussian(
+            x, Fraction(1), Fraction(6), coarse=True
+        )  # of a tail of at most 0.16 the last digits do not matter
         first, *others = COEFFICIENTS["erf"][lanes.goal]
         exact = Fraction(first)
         high = lanes.round(exact)
         rest = fma(exponential.square, polynomial(exponential.square, tuple(others)), Constant(lanes.round(exact - high)))
         small = x * high + x * Number(lanes, rest)
-        _, quotient = _rational("erf_tail", lanes, abs(x).high)
+        _, quotient = exponential.rational("erf_tail")
         large = 1 - exponential.power * (quotient + quotient * exponential.p)
         return where(abs(x) <= 1, small, with_sign(large, x))
     square = x.applied() * x.applied()
@@ -583,16 +613,15 @@ def scaled_normal_cdf(u: Number) -> Number:
 
 def normal_slope(u: Number) -> Number:
     """The derivative of u*normal_cdf(u): normal_cdf(u) + u*exp(-u^2/2)/sqrt(2 pi)."""
-    # Below zero exp(-u^2/2)*(p + q*u)*r with the zero split off, so that no terms cancel next to it; above zero 1 minus that at
-    # -u. The sign that makes the difference comes from u throughout, -0 included.
+    # Below zero exp(-u^2/2)*(p - q*|u|)*(1 + r) with the zero split off, so that no terms cancel next to it; above zero 1 minus
+    # that at -u. The sign that makes the difference comes from u itself, -0 included.
     lanes = u.lanes
-    offset, slope = ZEROS["normal_slope"][lanes.goal]
-    exponential = _Gaussian(u, _HALF)
-    _, quotient = _rational("normal_slope", lanes, abs(u).high)  # its constant is 1
-    distance = exponential.power * (slope * u - with_sign(Number.constant(lanes, offset), u))
+    offset, slope = (Fraction(value) for value in ZEROS["normal_slope"][lanes.goal])
+    at = _Gaussian(u, _HALF, _REACH[lanes.goal])
+    one, quotient = at.rational("normal_slope")
+    distance = with_sign(at.power, u) * (slope * at.unit * Number(lanes, at.size) - offset * at.unit)
     half = Number.constant(lanes, _HALF)
-    one = half + with_sign(half, u)
-    return (one + distance) + distance * (quotient + (1 + quotient) * exponential.p)
+    return (half + with_sign(half, u) + distance) + distance * (quotient + (one + quotient) * at.p)
 
 
 def _excess(a: Number, b: Number, product: Number) -> Number:

@@ -36,6 +36,8 @@ class Lanes:
     """Whether every operation keeps what its rounding left over."""
     moderate: bool = False
     """Whether a guard keeps everything far from the ends of the exponent range: no infinity, no NaN, no underflow."""
+    clamped: bool = False
+    """Whether exponentials of moderate arithmetic hold their arguments in bounds, where that does in place of a guard."""
 
     def round(self, value: Fraction) -> Fraction:
         """Round an exact number to a lane's type; one that is too large becomes the largest."""
@@ -48,6 +50,10 @@ class Lanes:
     def for_moderate(self) -> Lanes:
         """The same arithmetic behind a guard."""
         return replace(self, moderate=True)
+
+    def without_guard(self) -> Lanes:
+        """Moderate arithmetic that is meant for every input."""
+        return replace(self, moderate=True, clamped=True)
 
     @property
     def smallest(self) -> Fraction:
