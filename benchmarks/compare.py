@@ -15,6 +15,7 @@ import os
 import platform
 import time
 import warnings
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from rich.table import Table
 from torch import nn
 
 import nonlin as nl
-from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Plan, Stack
+from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Length, Member, Plan, Stack
 from nonlin.comparison.reading import load
 from nonlin.comparison.results import ingredients
 from nonlin.comparison.training import _Batches, initial, tables, train_stack
@@ -61,14 +62,15 @@ def plain_loop(name: str, rate: float, plan: Plan, made, data, members) -> list[
         model = nn.Sequential(*layers[:-1])
         linear = [layer for layer in model if isinstance(layer, nn.Linear)]
         with torch.no_grad():
-            for layer, weight in zip(linear, initial(sizes, made.gain, seed, part), strict=True):
+            for layer, weight in zip(linear, initial(sizes, made.gains["exact"], seed, part), strict=True):
                 layer.weight.copy_(weight.T)
                 layer.bias.zero_()
         optimizer = torch.optim.Adam(model.parameters(), lr=rate)
         loss_of = nn.CrossEntropyLoss()
-        batches = _Batches(data.parts[part].train, seed, part)
+        batches = _Batches(data.parts[part].train, plan.batch_size, seed, part)
         for _ in range(plan.epochs):
-            for rows in batches.epoch().split(plan.batch_size):
+            for _ in range(-(-len(data.parts[part].train) // plan.batch_size)):
+                rows = batches.next()
                 optimizer.zero_grad()
                 loss = loss_of(model(flat[rows]), data.targets[rows])
                 loss.backward()
@@ -121,15 +123,20 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     plan = Plan(widths=(options.width,) * 3, epochs=options.epochs, seeds=options.seeds, splits=1, datasets=(options.data,))
-    data = tables(load(options.data), 1)
-    members = tuple((seed, 0) for seed in range(options.seeds))
+    data = tables(load(options.data), plan)
+    steps = plan.length(len(data.parts[0].train)).limit
+    data = replace(data, length=Length(steps, steps, steps, ()))  # scored once, at the end: as many steps as the loop takes
+    members = tuple(Member(options.rate, "exact", seed, 0) for seed in range(options.seeds))
     rows = []
     for name in DEFAULT_ACTIVATIONS:
-        made = ingredients(nl.get(name), "exact")
-        stack = Stack(options.data, name, options.rate, "exact", members)
-        train_stack(stack, Plan(widths=plan.widths, epochs=1, splits=1), made, data)  # compiles the activation
+        made = ingredients(nl.get(name), ["exact"])
+        stack = Stack(options.data, name, "judged", members)
+        short = replace(data, length=Length(1, 1, 1, ()))
+        train_stack(stack, plan, made, short)  # compiles the activation
         results, cpu, wall = timed(train_stack, stack, plan, made, data)
-        looped, loop_cpu, loop_wall = timed(plain_loop, name, options.rate, plan, made, data, members)
+        looped, loop_cpu, loop_wall = timed(
+            plain_loop, name, options.rate, plan, made, data, [(m.seed, m.split) for m in members]
+        )
         scores = [result.score for result in results]
         row = {
             "activation": name,
@@ -144,7 +151,9 @@ def main() -> None:
             "loop_score": float(np.mean(looped)),
         }
         if name in SKLEARN:
-            theirs, row["sklearn"], row["sklearn_wall"] = timed(by_sklearn, name, options.rate, plan, data, members)
+            theirs, row["sklearn"], row["sklearn_wall"] = timed(
+                by_sklearn, name, options.rate, plan, data, [(m.seed, m.split) for m in members]
+            )
             row["sklearn_score"] = float(np.mean(theirs))
         rows.append(row)
         print(f"{name}: stacked {cpu:.2f} s, loop {loop_cpu:.2f} s", flush=True)

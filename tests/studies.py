@@ -4,7 +4,7 @@ from typing import Any
 
 from nonlin.comparison.study import Study
 
-SMALL: dict[str, Any] = dict(activations=["relu", "tanh", "gelu"], seeds=2, splits=2, epochs=2, learning_rates=[1e-3, 1e-2])
+SMALL: dict[str, Any] = dict(activations=["relu", "tanh", "gelu"], seeds=2, splits=2, steps=40, learning_rates=[1e-3, 1e-2])
 
 
 def rows_of(path: Any) -> dict[str, tuple[Any, ...]]:

@@ -529,6 +529,32 @@ def _own(words: Iterable[str]) -> list[Any]:
     return found
 
 
+def _own_model(text: str | None) -> Any:
+    """Return a ready model's name, or what FILE.py:FUNCTION stands for."""
+    file, colon, name = (text or "").rpartition(":")
+    if not (colon and file.endswith(".py")):
+        return text
+    try:
+        found = runpy.run_path(file).get(name)
+    except Exception as error:  # noqa: BLE001 - it is the user's program, which may raise anything
+        _fail(f"{file} cannot be run: {type(error).__name__}: {error}")
+    return found if found is not None else _fail(f"{file} has no function {name!r}")
+
+
+def _reproduce(arguments: list[str], plan: Any) -> str:
+    """Return the command that makes the same study whatever the machine: a budget's place is taken by what came of it."""
+    kept: list[str] = []
+    for argument in arguments:
+        if kept and kept[-1] == "--budget":
+            kept.pop()
+        elif not argument.startswith("--budget="):
+            kept.append(argument)
+    for option, value in plan.options():
+        if not any(argument.partition("=")[0] == option for argument in kept):
+            kept += [option, value]
+    return shlex.join(["nonlin", *kept])
+
+
 def _study_name(data: Iterable[str]) -> str:
     """Name a study after its data; files of one name in other folders are other data."""
     items = list(data)
@@ -548,19 +574,36 @@ def compare(
         list[str] | None,
         typer.Option("--activations", "-a", help="Names, NAME(parameter=value), FILE.py:NAME.", metavar="NAME,..."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="mlp, resnet-mlp, cnn, transformer, or FILE.py:FUNCTION. [mlp; cnn for images]", metavar="MODEL"),
+    ] = None,
     widths: Annotated[
         list[str] | None, typer.Option(help="Of the hidden layers: one for all, or each.", metavar="N,...")
     ] = None,
     depth: Annotated[int | None, typer.Option(help="Number of hidden layers. [3]", metavar="N")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds per setting. [10]", metavar="N")] = None,
-    splits: Annotated[int | None, typer.Option(help="Test folds. [3]", metavar="N")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds that are judged. [3]", metavar="N")] = None,
+    splits: Annotated[int | None, typer.Option(help="Test folds. [10]", metavar="N")] = None,
     learning_rates: Annotated[
-        list[str] | None, typer.Option(help="To choose from. [0.001,0.003,0.01]", metavar="X,...")
+        list[str] | None, typer.Option(help="To choose from. [0.0003,0.001,0.003,0.01,0.03]", metavar="X,...")
     ] = None,
     gains: Annotated[
         list[str] | None, typer.Option(help="Initialisation gains to choose from: exact, or numbers. [exact]", metavar="X,...")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="The same for all. [25]", metavar="N")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="The most that a network is trained. [sized to the data]", metavar="N")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="The same in passes over the training rows.", metavar="N")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="accuracy, balanced-accuracy, AUC, log-loss; R2, MAE. [accuracy or R2]", metavar="METRIC"),
+    ] = None,
+    class_weights: Annotated[str | None, typer.Option(help="none or balanced. [none]", metavar="WEIGHTS")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW. [0]", metavar="X")] = None,
+    normalisation: Annotated[
+        str | None, typer.Option(help="none, batch or layer, before each activation. [none]", metavar="KIND")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="Longer tables are sampled. [20000]", metavar="N")] = None,
     budget: Annotated[str | None, typer.Option(help="Size the study to a time: 60s, 5m.", metavar="TIME")] = None,
     engine: Annotated[str, typer.Option(help="local or ray.", metavar="ENGINE")] = "local",
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster.", metavar="ADDRESS")] = None,
@@ -597,20 +640,27 @@ def compare(
                 target,
                 task=task,
                 activations=_own(_words(activations)) or None,
+                model=_own_model(model),
                 widths=_numbers(widths, "--widths", int),
                 depth=depth,
                 seeds=seeds,
                 splits=splits,
                 learning_rates=_numbers(learning_rates, "--learning-rates", float),
                 gains=_words(gains) or None,
+                steps=steps,
                 epochs=epochs,
+                metric=metric,
+                class_weights=class_weights,
+                weight_decay=weight_decay,
+                normalisation=normalisation,
+                rows=rows,
                 budget=_seconds(budget),
                 engine=engine,
                 address=address,
                 workers=workers,
                 study=file,
                 progress=bar,
-                command=again,
+                command=lambda plan: _reproduce(sys.argv[1:], plan),
             )
     except (comparison.DataError, comparison.PlanError) as error:
         _fail(str(error))

@@ -19,23 +19,24 @@ import pytest
 import nonlin as nl
 from nonlin.activation import Registry
 from nonlin.comparison import DataError, LedgerError, PlanError, compare, engine, load, read
+from nonlin.comparison.budget import Budget
 from nonlin.comparison.engine import MOST_ATTEMPTS, Local
 from nonlin.comparison.ledger import Ledger
-from nonlin.comparison.plan import Plan, gather, shrink
+from nonlin.comparison.plan import Plan, gather
 from studies import SMALL, rows_of, table_of
 
-KILLED: dict[str, Any] = {**SMALL, "epochs": 60}
+KILLED: dict[str, Any] = {**SMALL, "steps": 200}
 ARGUMENTS = (
-    "compare iris -a relu,tanh,gelu --seeds 2 --splits 2 --epochs 60 --learning-rates 0.001,0.01 --study s.study".split()
+    "compare iris -a relu,tanh,gelu --seeds 2 --splits 2 --steps 200 --learning-rates 0.001,0.01 --study s.study".split()
 )
-RUNS = 3 * 2 * 2 * 2
+RUNS = 3 * (2 + 2) * 2 + 3 * 2  # two rates and two seeds, of two splits, and the baselines
 
 # A process that has loaded everything, and is forked for each command: loading takes longer than these studies.
 FORKING = """
 import json, os, resource, signal, sys
 import nonlin.cli, nonlin.comparison.terminal, nonlin.comparison.training
 from nonlin.comparison import compare
-compare("iris", activations=["relu", "tanh", "gelu"], seeds=1, splits=1, epochs=1, workers=0).html()
+compare("iris", activations=["relu", "tanh", "gelu"], seeds=1, splits=1, steps=20, workers=0).html()
 for line in sys.stdin:
     folder, arguments, largest = json.loads(line)
     pid = os.fork()
@@ -126,7 +127,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc 
 def check_that_no_work_was_lost(path: Path) -> None:
     """Each run is there once, and none was started again after it had been finished."""
     db = sqlite3.connect(path)
-    assert db.execute("SELECT count(*), count(DISTINCT key) FROM runs").fetchone() == (RUNS, RUNS)
+    assert db.execute("SELECT count(*), count(DISTINCT key || step_limit) FROM runs").fetchone() == (RUNS, RUNS)
     late = "SELECT count(*) FROM attempts JOIN runs USING (key) WHERE started > finished"
     assert db.execute(late).fetchone() == (0,)
     db.close()
@@ -222,7 +223,7 @@ def test_the_engines_agree(tmp_path: Path, registry: Registry) -> None:
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
-    arguments = {**SMALL, "epochs": 20}
+    arguments = {**SMALL, "steps": 100}
     expected = compare("iris", **arguments, workers=0, study=tmp_path / "a.study")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
     try:
@@ -270,19 +271,19 @@ def _descendants(pid: int) -> list[int]:
 class _Deadly:
     """An activation whose unpickling ends the process: a worker that dies of its stack each time."""
 
-    gain = 1.0
+    gains = {"exact": 1.0}  # noqa: RUF012
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os._exit, (1,)
 
 
 def test_a_stack_that_kills_its_workers_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    import nonlin.comparison.study as module
+    import nonlin.comparison.running as module
 
     real = module.ingredients
 
-    def deadly(activation: Any, gain: str) -> Any:
-        return _Deadly() if activation.name == "tanh" else real(activation, gain)
+    def deadly(activation: Any, gains: Any) -> Any:
+        return _Deadly() if activation.name == "tanh" else real(activation, gains)
 
     monkeypatch.setattr(module, "ingredients", deadly)
     monkeypatch.setattr(engine, "MOST_ATTEMPTS", 2)  # a worker takes seconds to start
@@ -302,8 +303,8 @@ def test_only_what_is_missing_is_run(tmp_path: Path) -> None:
     assert done[-1].fresh == 0
     assert table_of(again) == table_of(first)
     more = compare("iris", **{**SMALL, "seeds": 3}, workers=0, study=path, progress=done.append)
-    assert done[-1].fresh == 3 * 2 * 1 * 2
-    assert more.plan.runs == 36
+    assert done[-1].fresh == 3 * 1 * 2
+    assert more.plan.networks == 3 * (2 + 3) * 2
     direct = compare("iris", **{**SMALL, "seeds": 3}, workers=0)
     assert table_of(more) == table_of(direct)
 
@@ -339,7 +340,9 @@ def test_a_study_that_is_not_complete_is_judged_as_far_as_it_goes(tmp_path: Path
     db.close()
     found = read(path)
     assert [entry.name for entry in found.analysis.tables[0].entries if entry.name == "gelu"] == []
-    assert "8 of 24 runs are still missing" in found.verdict
+    assert "The study is not finished: 8 of 30 runs are still missing" in found.verdict
+    assert "gelu has not been judged yet, so nothing is said of the others" in found.verdict
+    assert "tie" not in found.verdict
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:
@@ -402,7 +405,7 @@ def test_a_locked_ledger_stops_cleanly(tmp_path: Path, monkeypatch: pytest.Monke
     other: list[sqlite3.Connection] = []
 
     def lock(progress: Any) -> None:
-        if progress.done >= 8 and not other:
+        if progress.fresh >= 8 and not other:
             other.append(real(path))
             other[0].execute("BEGIN EXCLUSIVE")
 
@@ -410,12 +413,12 @@ def test_a_locked_ledger_stops_cleanly(tmp_path: Path, monkeypatch: pytest.Monke
         compare("iris", **SMALL, workers=0, study=path, progress=lock)
     other[0].close()
     with Ledger(path, writable=False) as ledger:
-        assert len(ledger.finished()) == 8
+        assert len(ledger.rows()) == 10
     assert compare("iris", **SMALL, workers=0, study=path).analysis.missing == 0
 
 
 def test_a_full_disk_stops_cleanly(tmp_path: Path, start: Start) -> None:
-    code, _, err = start(tmp_path, "--workers", "0", largest=60_000).finish()
+    code, _, err = start(tmp_path, "--workers", "0", largest=36_000).finish()
     assert code == 2
     assert err.count("\n") == 1
     assert "s.study holds all runs that were finished before" in err or "cannot be used" in err
@@ -449,7 +452,7 @@ def test_an_own_model_reaches_the_workers() -> None:
     assert found.plan.model.startswith("small_cnn [")
     assert found.plan.gains == ("own",)
     assert all(entry.failed == 0 for entry in found.analysis.tables[0].entries)
-    with pytest.raises(PlanError, match="your own model has its own widths"):
+    with pytest.raises(PlanError, match="has its own widths"):
         compare(X, y, model=small_cnn, widths=3)
 
 
@@ -469,31 +472,192 @@ def test_a_frame_with_everything() -> None:
     frame = pd.DataFrame({"a": generator.normal(size=90), "kind": generator.choice(["x", "y"], 90)})
     frame["price"] = 3 * frame["a"] + (frame["kind"] == "x") + generator.normal(0, 0.1, 90)
     frame.loc[4, "a"] = np.nan
-    found = compare(frame, "price", **{**SMALL, "epochs": 60}, workers=0)
+    found = compare(frame, "price", **{**SMALL, "steps": 200}, workers=0)
     assert found.analysis.tables[0].leader.mean > 0.6
     assert "R²" in found.verdict
 
 
 def test_a_budget_sizes_the_study_once(tmp_path: Path) -> None:
     path = tmp_path / "s.study"
-    found = compare("iris", activations=["relu", "tanh"], budget=4, epochs=5, workers=0, study=path)
-    again = compare("iris", activations=["relu", "tanh"], budget=4, epochs=5, workers=0, study=path)
+    arguments: dict[str, Any] = dict(activations=["relu", "tanh"], budget=30, steps=60, splits=6, learning_rates=[1e-3, 1e-2])
+    found = compare("iris", **arguments, workers=0, study=path)
+    again = compare("iris", **arguments, workers=0, study=path)
     assert found.plan == again.plan
-    assert found.plan.seeds >= 2
+    assert found.plan.seeds > 3  # there was time for more
+    assert found.analysis.missing == 0
+    assert found.verdict.startswith("Sized to 30 s: nothing was left out")
+
+
+def test_a_budget_that_holds_nothing_says_what_would_do() -> None:
+    with pytest.raises(PlanError, match=r"a budget of 0.5 s cannot hold the least study .* about \d+ s would"):
+        compare("iris", budget=0.5, workers=0)
 
 
 def test_an_engine_runs_more_than_once() -> None:
-    """A trial for the budget comes before the study; what its workers say when they end is not for the study."""
-    found = compare("iris", activations=["relu", "tanh"], budget=8, epochs=3, engine=Local(1))
+    """What workers of an earlier run say when they end is not for the next one."""
+    runner = Local(1)
+    for _ in range(2):
+        found = compare("iris", activations=["relu", "tanh"], seeds=1, splits=2, steps=20, engine=runner)
+        assert found.analysis.missing == 0
+
+
+def test_sizing_gives_up_seeds_first_and_rows_last() -> None:
+    budget = Budget(1.0, 0.0, 1, set())
+    data = load(np.random.default_rng(0).normal(size=(6000, 3)), np.arange(6000) % 2, name="d")
+    plans = list(budget._candidates(Plan(datasets=("d",)), {"d": data}))
+    assert plans[0] == Plan(datasets=("d",))
+    shown = [(p.splits, p.seeds, len(p.learning_rates), p.steps, p.rows) for p in plans]
+    assert shown[:5] == [
+        (10, 3, 5, None, None),
+        (10, 2, 5, None, None),
+        (8, 2, 5, None, None),
+        (6, 2, 5, None, None),
+        (10, 3, 3, None, None),
+    ]
+    assert {p.rows for p in plans} == {None, 5000, 2000, 1000}
+    fixed = Budget(1.0, 0.0, 1, {"seeds", "learning_rates"})
+    assert {(p.seeds, p.learning_rates) for p in fixed._candidates(Plan(seeds=7), {"d": data})} == {(7, Plan().learning_rates)}
+
+
+def test_training_becomes_longer_where_curves_still_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that had turned are kept, and a second start finds everything."""
+    monkeypatch.setattr("nonlin.comparison.plan.CHECKS", 10)
+    path = tmp_path / "s.study"
+    arguments: dict[str, Any] = dict(activations=["relu", "tanh"], seeds=2, splits=3, learning_rates=[1e-3], widths=8)
+    found = compare("iris", **arguments, workers=0, study=path)
+    assert found.plan.stretch > 1
     assert found.analysis.missing == 0
+    seen: list[Any] = []
+    again = compare("iris", **arguments, workers=0, study=path, progress=seen.append)
+    assert seen[-1].fresh == 0
+    assert again.plan == found.plan
+    assert table_of(again) == table_of(found)
+    with Ledger(path, writable=False) as ledger:
+        rows = ledger.rows()
+    limits: dict[str, list[Any]] = {}
+    for row in rows:
+        limits.setdefault(row["key"], []).append((row["step_limit"], row["ended"]))
+    assert any(len(some) > 1 for some in limits.values())
+    for some in limits.values():  # only what had reached its limit was trained again
+        assert all(ended == "limit" for _, ended in sorted(some)[:-1])
 
 
-def test_shrinking() -> None:
-    plan = Plan()
-    sizes = [shrink(plan, factor).runs for factor in (3, 1, 0.5, 0.3, 0.1, 0.001)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert sizes[:2] == [2700, 900]
-    assert shrink(plan, 0.1, fixed=["seeds"]).seeds == 10
+def test_no_test_row_is_looked_at_before_a_network_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "s.study"
+    compare("iris", **SMALL, workers=0, study=path)
+    with Ledger(path, writable=False) as ledger:
+        rows = ledger.rows()
+    assert {row["kind"] for row in rows} == {"tuning", "judged", "baseline"}
+    for row in rows:
+        assert (row["score"] is None) == (row["kind"] == "tuning")
+    tuning, judged = ({row["seed"] for row in rows if row["kind"] == kind} for kind in ("tuning", "judged"))
+    assert not tuning & judged
+
+
+@pytest.mark.parametrize(
+    ("metric", "data"),
+    [
+        ("balanced-accuracy", "wine"),
+        ("AUC", "wine"),
+        ("log-loss", "wine"),
+        ("auc", "two_moons"),
+        ("MAE", "diabetes"),
+        ("r2", "diabetes"),
+    ],
+)
+def test_metrics(metric: str, data: str) -> None:
+    found = compare(data, **{**SMALL, "steps": 60}, metric=metric, workers=0)
+    table = found.analysis.tables[0]
+    assert table.metric.name.lower().replace(" ", "-").replace("²", "2") == metric.lower()
+    shown = found.table()["score"]
+    assert (shown > 0).all() or metric == "r2"
+    assert table.metric.name in found.verdict
+    assert found.html()
+
+
+def test_a_metric_of_another_task_is_refused() -> None:
+    with pytest.raises(PlanError, match="MAE is for regression, and iris is classification"):
+        compare("iris", metric="mae")
+    with pytest.raises(PlanError, match="there is no metric 'speed': there are accuracy, balanced-accuracy, AUC, log-loss"):
+        compare("iris", metric="speed")
+
+
+class _Net:
+    """Bad models, and what is said of them."""
+
+    def never(activation: Any) -> Any:  # noqa: N805
+        from torch import nn
+
+        return nn.Linear(4, 3)
+
+    def shape(activation: Any) -> Any:  # noqa: N805
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(4, 2), activation)
+
+    def no_module(activation: Any) -> Any:  # noqa: N805
+        return 5
+
+    def raises(activation: Any) -> Any:  # noqa: N805
+        raise ZeroDivisionError("on purpose")
+
+
+def test_models_are_checked_once_before_the_study() -> None:
+    from torch import nn
+
+    for model, message in (
+        (_Net.never, "the model never never applies the activation that it is given: all activations would be alike"),
+        (
+            _Net.shape,
+            r"the model shape does not work on rows of 4 numbers: ValueError: the model must return 3 numbers per row",
+        ),
+        (_Net.no_module, "must return a torch.nn.Module, got int"),
+        (_Net.raises, "the model raises does not work on rows of 4 numbers: ZeroDivisionError: on purpose"),
+        (
+            nn.Sequential(nn.Linear(4, 3)),
+            "the model is a Sequential already, and each run needs one of its own: give a function",
+        ),
+        ("resnet", "there is no model 'resnet': ready ones are mlp, resnet-mlp, cnn, transformer"),
+        (5, "the model must be a function, got int"),
+        ("cnn", "the model cnn is for images, and a row of iris has the shape"),
+    ):
+        with pytest.raises(PlanError, match=message):
+            compare("iris", model=model, **SMALL, workers=0)
+
+
+@pytest.mark.parametrize("shape", [(64,), (8, 8), (1, 8, 8), (8, 8, 1)])
+@pytest.mark.parametrize("model", ["resnet-mlp", "cnn", "transformer", None])
+def test_ready_models(model: str | None, shape: tuple[int, ...]) -> None:
+    digits = load("digits")
+    X, y = digits.numeric[:150].reshape(-1, *shape), digits.target[:150] % 2
+    suits = {"cnn": len(shape) > 1, "transformer": len(shape) < 3}.get(model or "", True)
+    arguments: dict[str, Any] = dict(
+        activations=["relu", "gelu"], seeds=1, splits=1, steps=20, learning_rates=[1e-3], workers=0
+    )
+    if not suits:
+        with pytest.raises(PlanError, match=f"the model {model} is for"):
+            compare(X, y, model=model, **arguments)
+        return
+    found = compare(X, y, model=model, **arguments)
+    assert found.plan.model == (model or ("cnn" if len(shape) > 1 else "mlp"))
+    assert all(entry.failed == 0 for entry in found.analysis.tables[0].entries)
+
+
+def test_several_targets_of_a_regression() -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(120, 3))
+    y = np.stack([X[:, 0], 100 * X[:, 1] + X[:, 2]], axis=1)
+    for metric in ("R2", "MAE"):
+        found = compare(X, y, **{**SMALL, "steps": 100}, metric=metric, workers=0)
+        assert all(entry.failed == 0 for entry in found.analysis.tables[0].entries)
+        assert found.analysis.tables[0].baselines["linear"].mean() > found.analysis.tables[0].baselines["constant"].mean()
+
+
+def test_long_tables_are_sampled_and_that_is_said_first() -> None:
+    X = np.random.default_rng(0).normal(size=(900, 3))
+    found = compare(X, (X[:, 0] > 0).astype(int), **SMALL, rows=300, workers=0)
+    assert found.verdict.startswith("Not all was used: 300 of 900 rows, drawn at random (--rows takes more).")
+    assert sum(found.analysis.tables[0].dataset["parts"]) == 300
 
 
 @pytest.mark.parametrize(
@@ -521,6 +685,9 @@ def test_bad_activations(wanted: list[Any], message: str) -> None:
     [
         ({"seeds": 0}, "seeds must be a whole number of at least 1, got 0"),
         ({"splits": 50}, "at most 20 splits"),
+        ({"steps": 5, "epochs": 2}, "in steps or in epochs, not in both"),
+        ({"normalisation": "group"}, "normalisation must be none or batch or layer, got 'group'"),
+        ({"weight_decay": -1.0}, "weight decay must be a number of at least 0"),
         ({"learning_rates": [-1]}, "learning rates must be positive"),
         ({"learning_rates": [0.1, 0.1]}, "0.1 stands twice"),
         ({"widths": [0]}, "widths must be whole numbers"),

@@ -1,4 +1,4 @@
-"""From runs to a verdict: settings chosen on validation data, judged on test folds by seeds that had no part in the choice."""
+"""From runs to what they say of each activation: judged on test folds, by seeds that had no part in choosing a setting."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from typing import Any
 
 import numpy as np
 
+from nonlin.comparison.metrics import METRICS, Metric
 from nonlin.comparison.plan import Plan
 from nonlin.comparison.statistics import (
+    FEWEST_PAIRS,
     Array,
     Comparison,
     Ranks,
     Spread,
-    as_table,
     compare_all,
     expected_best,
+    fewest_pairs,
     holm,
     mean_interval,
     ranks,
     seeds_needed,
     smallest_difference,
     spread,
+    t_interval,
     tie_groups,
     wilcoxon,
 )
-
-REGION = {"accuracy": 0.005, "R²": 0.01}  # differences inside it make no difference in practice
 
 Row = Mapping[str, Any]
 Setting = tuple[float, str]  # learning rate, gain
@@ -42,39 +43,56 @@ class Entry:
     Attributes
     ----------
     scores : ndarray, shape (splits, seeds)
-        Test scores at the chosen settings.
+        Test scores of the judged runs, each at the setting that was chosen for its split.
     chosen : dict of Setting to int
-        How many of these runs each setting was chosen for.
+        How many splits each setting was chosen for.
     settings : dict of Setting to float
-        Mean validation score.
+        Mean validation score of the runs that chose; a setting that was given up on the way with what it had reached.
+    given_up : dict of Setting to int
+        For how many of the splits it was.
+    edge : float
+        Learning rate at an edge of the grid that is better than its neighbour by more than noise; NaN if there is none.
     group : str
-        Letters of its tie groups.
+        Letters of its tie groups; empty if no run of it can be compared.
     seconds : float
-        CPU time of training one network, that of the fastest.
+        CPU time of training one network.
+    steps : float
+        How many steps the judged runs took, the mean.
+    rising : int
+        Judged runs whose validation curve had not turned when they had taken all steps.
     dead, always_on, saturated, negative_only : float
-        Mean share of hidden units after training.
-    diverged, failed, runs : int
+        Mean share of hidden units where the network was best.
+    lost : str
+        Why none of its judged runs is a result: ``diverged``, ``flat``, or empty.
+    diverged, flat, failed, runs : int
         Over all settings.
     depth : dict of str to list of float
         Medians by layer.
+    price : list of float
+        How much validation score is lost, on average, if only so many settings, drawn at random, are tried.
     """
 
     name: str
     scores: Array
     chosen: dict[Setting, int]
     settings: dict[Setting, float]
-    tests: dict[Setting, float]
+    given_up: dict[Setting, int]
+    edge: float
     seconds: float
+    steps: float
+    rising: int
     dead: float
     always_on: float
     negative_only: float
     saturated: float
+    lost: str
     diverged: int
+    flat: int
     failed: int
     runs: int
     errors: list[str]
     depth: dict[str, list[float]]
-    expected: list[float]
+    price: list[float]
     operations: int = 0
     group: str = ""
     interval: tuple[float, float] = (math.nan, math.nan)
@@ -83,6 +101,11 @@ class Entry:
     def mean(self) -> float:
         """Mean test score."""
         return float(self.scores.mean())
+
+    @property
+    def usual(self) -> Setting:
+        """The setting that was chosen most often."""
+        return max(self.chosen, key=lambda setting: self.chosen[setting])
 
 
 @dataclass
@@ -97,8 +120,17 @@ class Table:
         Best first.
     compared : dict
         Every pair, in both directions.
+    region : float
+        Of practical equivalence.
+    metric : Metric
     excluded : dict of str to str
         Activations of which no run finished, with the reason.
+    pairs : int
+        Seeds times splits that all activations have.
+    waiting : list of str
+        Activations of the plan that have no judged run yet.
+    baselines : dict of str to ndarray
+        Test scores of what is no network, by split.
     """
 
     dataset: dict[str, Any]
@@ -106,8 +138,11 @@ class Table:
     compared: dict[tuple[str, str], Comparison]
     baseline: str
     region: float
+    metric: Metric
     excluded: dict[str, str] = field(default_factory=dict)
     pairs: int = 0
+    waiting: list[str] = field(default_factory=list)
+    baselines: dict[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Entry:
         return next(entry for entry in self.entries if entry.name == name)
@@ -119,7 +154,7 @@ class Table:
 
     @property
     def tied(self) -> list[Entry]:
-        """The leader and all that it is not better than."""
+        """The leader and all that it is not better than by what matters."""
         return [entry for entry in self.entries if "a" in entry.group]
 
     @property
@@ -131,19 +166,45 @@ class Table:
         """
         return min(self.tied, key=lambda entry: (entry.operations, entry.seconds))
 
-    @property
-    def metric(self) -> str:
-        """What a score is."""
-        return str(self.dataset["metric"])
-
     def score(self, value: float, digits: int = 2) -> str:
         """Write a score."""
-        return f"{100 * value:.{digits}f} %" if self.metric == "accuracy" else f"{value:.{digits + 1}f}"
+        return self.metric.write(value, digits) if math.isfinite(value) else "–"
 
     def difference(self, value: float, *, sign: bool = False) -> str:
         """Write a difference of scores."""
-        plus = "+" if sign else ""
-        return f"{100 * value:{plus}.2f} points" if self.metric == "accuracy" else f"{value:{plus}.3f}"
+        return self.metric.write_difference(value, sign=sign) if math.isfinite(value) else "–"
+
+    def size(self, difference: float) -> str:
+        """Write by how much one is better than another, whether more or less of the metric is better."""
+        return self.difference(self.metric.sign * difference)
+
+    def interval(self, interval: tuple[float, float]) -> str:
+        """Write an interval of scores, the smaller number first."""
+        low, high = interval[:: self.metric.sign]
+        return f"{self.score(low)} – {self.score(high)}".replace(" % –", " –") if math.isfinite(low) else "–"
+
+    def against(self, name: str) -> tuple[float, tuple[float, float]]:
+        """Return by how much the leader is better than a baseline, split by split, with its interval."""
+        gap = self.leader.scores.mean(axis=1) - self.baselines[name]
+        return float(gap.mean()), t_interval(gap)
+
+    @property
+    def decidable(self) -> bool:
+        """Whether a difference between these runs could be significant at all."""
+        enough = self.pairs >= fewest_pairs(self.comparisons) and not self.all_the_same
+        return enough and math.isfinite(self.detectable)
+
+    @property
+    def all_the_same(self) -> bool:
+        """Whether all that is compared scores the same in each pair."""
+        scores = [entry.scores for entry in self.entries if not entry.lost]
+        return all(bool((one == scores[0]).all()) for one in scores)
+
+    @property
+    def rising(self) -> float:
+        """The share of judged curves that had not turned."""
+        count = sum(entry.scores.size for entry in self.entries)
+        return sum(entry.rising for entry in self.entries) / count if count else 0.0
 
     def spread(self, name: str) -> Spread:
         """Return what makes the differences between the leader and another activation differ."""
@@ -158,9 +219,10 @@ class Table:
     @cached_property
     def detectable(self) -> float:
         """The smallest difference from the leader that these runs find in four of five cases."""
-        if len(self.entries) < 2 or self.pairs < 2:
+        others = [entry for entry in self.entries[1:] if not entry.lost]
+        if not others or self.pairs < FEWEST_PAIRS:
             return math.inf
-        spreads = [self.spread(entry.name) for entry in self.entries[1:]]
+        spreads = [self.spread(entry.name) for entry in others]
         typical = Spread(float(np.median([s.seeds for s in spreads])), float(np.median([s.splits for s in spreads])), 1.0)
         shape = self.leader.scores.shape
         return smallest_difference(typical, (shape[0], shape[1]), self.comparisons)
@@ -168,7 +230,8 @@ class Table:
     @property
     def comparisons(self) -> int:
         """How many pairs of activations there are."""
-        return max(1, len(self.entries) * (len(self.entries) - 1) // 2)
+        count = sum(not entry.lost for entry in self.entries)
+        return max(1, count * (count - 1) // 2)
 
 
 @dataclass
@@ -186,6 +249,8 @@ class Analysis:
         Wilcoxon's test over the data sets for each pair, with Holm's correction.
     missing : int
         Runs of the plan that are not there yet.
+    left_out : str
+        What a budget or the length of a table has left out, in words.
     """
 
     plan: Plan
@@ -193,15 +258,13 @@ class Analysis:
     overall: Ranks | None
     across: dict[tuple[str, str], float]
     missing: int
+    left_out: str = ""
 
     def verdict(self) -> list[str]:
-        """Say in words what was found: a sentence or a few for each data set, then over all of them."""
-        lines = [sentence for table in self.tables for sentence in verdict(table)]
-        if self.overall is not None:
-            lines.append(_overall_verdict(self.overall, self.across))
-        if self.missing:
-            lines.append(f"{self.missing} of {self.plan.runs} runs are still missing: this is what the others say.")
-        return lines
+        """Say in words what was found."""
+        from nonlin.comparison.verdict import sentences
+
+        return sentences(self)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -218,11 +281,12 @@ def _table_dict(table: Table) -> dict[str, Any]:
     def setting(of: Setting) -> str:
         return f"{of[0]:g}" + (f", gain {of[1]}" if of[1] not in ("exact", "own") else "")
 
+    by_setting = ("chosen", "settings", "given_up")
     entries = []
     for entry in table.entries:
-        record = {name: value for name, value in vars(entry).items() if name not in ("scores", "chosen", "settings", "tests")}
-        record |= {"mean": entry.mean, "scores": entry.scores.tolist()}
-        record |= {name: {setting(s): v for s, v in getattr(entry, name).items()} for name in ("chosen", "settings", "tests")}
+        record = {name: value for name, value in vars(entry).items() if name not in ("scores", *by_setting)}
+        record |= {"mean": table.metric.sign * entry.mean, "scores": (table.metric.sign * entry.scores).tolist()}
+        record |= {name: {setting(s): v for s, v in getattr(entry, name).items()} for name in by_setting}
         against = table.compared.get((entry.name, table.baseline))
         record["against_baseline"] = None if against is None else asdict(against)
         entries.append(record)
@@ -231,7 +295,9 @@ def _table_dict(table: Table) -> dict[str, Any]:
         "dataset": table.dataset,
         "leader": table.leader.name if table.entries else None,
         "tied": [entry.name for entry in table.tied],
-        "recommended": table.recommended.name if table.entries else None,
+        "recommended": table.recommended.name if table.tied else None,
+        "baselines": {name: (table.metric.sign * scores).tolist() for name, scores in table.baselines.items()},
+        "still_rising": table.rising,
         "baseline": table.baseline,
         "region_of_practical_equivalence": table.region,
         "smallest_detectable_difference": table.detectable if math.isfinite(table.detectable) else None,
@@ -241,7 +307,7 @@ def _table_dict(table: Table) -> dict[str, Any]:
     }
 
 
-# --- choosing -------------------------------------------------------------------------------------------------------------
+# --- judging --------------------------------------------------------------------------------------------------------------
 
 
 def analyse(
@@ -250,6 +316,7 @@ def analyse(
     datasets: Mapping[str, dict[str, Any]],
     operations: Mapping[str, int] | None = None,
     region: float | None = None,
+    left_out: str = "",
 ) -> Analysis:
     """Judge the runs of a plan.
 
@@ -259,146 +326,147 @@ def analyse(
         As :meth:`~nonlin.comparison.ledger.Ledger.rows` returns them; some may still be missing.
     plan : Plan
     datasets : Mapping
-        What is to be known about each data set: metric, score of a constant prediction by split.
+        What is to be known about each data set, above all the metric.
     operations : Mapping of str to int, optional
         What value and derivative cost.
     region : float, optional
-        Of practical equivalence; by default half a point of accuracy or 0.01 of R².
+        Of practical equivalence; by default that of the metric.
+    left_out : str, optional
+        What a budget or the length of a table has left out, in words.
     """
-    found: dict[str, dict[str, dict[Setting, dict[tuple[int, int], Row]]]] = {}
+    found: dict[str, dict[str, dict[str, list[Row]]]] = {}
     count = 0
     for row in rows:
-        setting = (row["learning_rate"], row["gain"])
-        cells = found.setdefault(row["dataset"], {}).setdefault(row["activation"], {}).setdefault(setting, {})
-        cells[row["seed"], row["split"]] = row
+        found.setdefault(row["dataset"], {}).setdefault(row["kind"], {}).setdefault(row["activation"], []).append(row)
         count += 1
-    tables = [
-        _table(datasets[name], plan, found.get(name, {}), operations or {}, region) for name in plan.datasets if found.get(name)
-    ]
+    tables = [_table(datasets[name], plan, found[name], operations or {}, region) for name in plan.datasets if name in found]
     overall, across = _over_all(tables)
-    return Analysis(plan, tables, overall, across, plan.runs - count)
+    return Analysis(plan, tables, overall, across, plan.runs - count, left_out)
 
 
 def _table(
     dataset: dict[str, Any],
     plan: Plan,
-    by_activation: Mapping[str, Mapping[Setting, Mapping[tuple[int, int], Row]]],
+    by_kind: Mapping[str, Mapping[str, Sequence[Row]]],
     operations: Mapping[str, int],
     region: float | None,
 ) -> Table:
+    metric = METRICS[dataset["metric"]]
+    judged, tuning = by_kind.get("judged", {}), by_kind.get("tuning", {})
     # A pair is a pair only if all activations have it.
-    there = [cells.keys() for settings in by_activation.values() for cells in settings.values()]
-    common = set.intersection(*map(set, there))
+    there = [{(row["seed"], row["split"]) for row in some} for some in judged.values()]
+    common = set.intersection(*there) if there else set()
     splits = sorted({part for _, part in common})
     seeds = [seed for seed in range(plan.seeds) if all((seed, part) in common for part in splits)]
-    entries, excluded = [], {}
+    baselines = {
+        name: np.array([{row["split"]: row["score"] for row in some}.get(part, math.nan) for part in splits], np.float64)
+        for name, some in by_kind.get("baseline", {}).items()
+    }
+    constant = dict(zip(splits, baselines.get("constant", np.full(len(splits), math.nan)), strict=True))
+    entries, excluded, waiting = [], {}, []
     for name in plan.activations:
-        settings = by_activation.get(name)
-        if not settings:
-            continue
-        every = [row for cells in settings.values() for row in cells.values()]
-        if all(row["status"] == "failed" for row in every):
+        runs = {(row["seed"], row["split"]): row for row in judged.get(name, ())}
+        every = [*runs.values(), *tuning.get(name, ())]
+        if every and all(row["status"] == "failed" for row in every):
             excluded[name] = every[0]["error"]
-            continue
-        entries.append(_entry(name, dataset, settings, splits, seeds, operations.get(name, 0)))
-    scores = {entry.name: entry.scores for entry in entries}
+        elif not runs or not seeds:
+            waiting.append(name)
+        else:
+            some = [[runs[seed, part] for seed in seeds] for part in splits]
+            entries.append(_entry(name, some, tuning.get(name, ()), constant, operations.get(name, 0)))
+    scores = {entry.name: entry.scores for entry in entries if not entry.lost}
     compared = compare_all(scores)
-    groups = tie_groups(scores, compared)
+    size = metric.region if region is None else region
+    if metric.relative and region is None:
+        size *= abs(float(np.nanmean(list(constant.values())))) if constant else 1.0
+    groups = tie_groups(scores, compared, size)
     for entry in entries:
-        entry.group = groups[entry.name]
+        entry.group = groups.get(entry.name, "")
         entry.interval = mean_interval(entry.scores)
-    entries.sort(key=lambda entry: -entry.mean)
+    entries.sort(key=lambda entry: (bool(entry.lost), -entry.mean))
     baseline = "relu" if "relu" in scores else (plan.activations[0] if plan.activations[0] in scores else "")
-    size = REGION[dataset["metric"]] if region is None else region
-    return Table(dataset, entries, compared, baseline, size, excluded, len(splits) * len(seeds))
+    pairs = len(splits) * len(seeds)
+    return Table(dataset, entries, compared, baseline, size, metric, excluded, pairs, waiting, baselines)
 
 
 def _entry(
-    name: str,
-    dataset: dict[str, Any],
-    settings: Mapping[Setting, Mapping[tuple[int, int], Row]],
-    splits: Sequence[int],
-    seeds: Sequence[int],
-    operations: int,
+    name: str, judged: Sequence[Sequence[Row]], tuning: Sequence[Row], constant: Mapping[int, float], operations: int
 ) -> Entry:
-    ordered = sorted(settings, key=lambda setting: (setting[0], setting[1]))
-    constant = dataset["constant"]
-
-    def values(setting: Setting, what: str) -> Array:
-        cells = settings[setting]
-        # What failed scores like a constant prediction, and is never chosen while something else worked.
-        instead = {part: constant[part] if what == "score" else -math.inf for part in splits}
-        filled = {
-            place: instead[place[1]] if row[what] is None or row["status"] == "failed" else row[what]
-            for place, row in cells.items()
-            if place[1] in instead
-        }
-        return as_table(filled, splits, seeds)
-
-    validation = np.stack([values(setting, "validation") for setting in ordered])
-    test = np.stack([values(setting, "score") for setting in ordered])
-    picked = choose(validation)
-    scores = np.take_along_axis(test, picked[None], axis=0)[0]
-    runs = [settings[ordered[picked[i, j]]][seed, part] for i, part in enumerate(splits) for j, seed in enumerate(seeds)]
-    every = [row for cells in settings.values() for row in cells.values()]
+    runs = [row for some in judged for row in some]
+    every = [*runs, *tuning]
+    # What failed scores like a constant prediction.
+    scores = np.array(
+        [[constant[r["split"]] if r["score"] is None else r["score"] for r in some] for some in judged], np.float64
+    )
+    chosen: dict[Setting, int] = {}
+    for first, *_ in judged:
+        setting = (first["learning_rate"], first["gain"])
+        chosen[setting] = chosen.get(setting, 0) + 1
+    by_setting: dict[Setting, dict[int, list[Row]]] = {}
+    for row in tuning or runs:
+        by_setting.setdefault((row["learning_rate"], row["gain"]), {}).setdefault(row["split"], []).append(row)
+    settings = sorted(by_setting)
+    parts = sorted({row["split"] for row in tuning or runs})
+    validation = np.array(
+        [[_mean([row["validation"] for row in by_setting[s].get(part, ())]) for part in parts] for s in settings], np.float64
+    )
     healthy = [row["health"]["end"] for row in runs if row["health"]]
 
     def share(what: str) -> float:
         shares = [sum(health[what]) / sum(health["units"]) for health in healthy if sum(health["units"])]
         return float(np.mean(shares)) if shares else math.nan
 
-    with np.errstate(all="ignore"):
-        curves = [expected_best(validation[:, i, j], test[:, i, j]) for i in range(len(splits)) for j in range(len(seeds))]
-        return Entry(
-            name=name,
-            scores=scores,
-            chosen={setting: int(np.count_nonzero(picked == i)) for i, setting in enumerate(ordered)},
-            settings={setting: _mean(validation[i]) for i, setting in enumerate(ordered)},
-            tests={setting: _mean(test[i]) for i, setting in enumerate(ordered)},
-            # The least: whatever else the machine did can only have added to it.
-            seconds=min((row["seconds"] for row in every if row["seconds"]), default=0.0),
-            dead=share("dead"),
-            always_on=share("always_on"),
-            negative_only=share("negative_only"),
-            saturated=share("saturated"),
-            diverged=sum(row["status"] == "diverged" for row in every),
-            failed=sum(row["status"] == "failed" for row in every),
-            runs=len(every),
-            errors=sorted({row["error"] for row in every if row["error"]}),
-            depth=_depth(runs),
-            expected=np.mean(curves, axis=0).tolist(),
-            operations=operations,
-        )
+    # Of the least time for a step: whatever else the machine did can only have added to it.
+    per_step = min((row["seconds"] / row["steps"] for row in every if row["steps"] and row["seconds"]), default=0.0)
+    steps = float(np.mean([row["steps"] for row in runs]))
+    statuses = {row["status"] for row in runs}
+    complete = validation[:, np.isfinite(validation).all(axis=0)]
+    price = np.mean([expected_best(column, column) for column in complete.T], axis=0) if complete.size else np.zeros(1)
+    return Entry(
+        name=name,
+        scores=scores,
+        chosen=chosen,
+        settings={setting: _mean(validation[i]) for i, setting in enumerate(settings)},
+        given_up={s: sum(any(r["ended"] == "rung" for r in some) for some in by_setting[s].values()) for s in settings},
+        edge=_edge(settings, validation),
+        seconds=per_step * steps,
+        steps=steps,
+        rising=sum(row["ended"] == "limit" for row in runs),
+        dead=share("dead"),
+        always_on=share("always_on"),
+        negative_only=share("negative_only"),
+        saturated=share("saturated"),
+        lost="" if "ok" in statuses else "diverged" if "diverged" in statuses else "flat",
+        diverged=sum(row["status"] == "diverged" for row in every),
+        flat=sum(row["status"] == "flat" for row in runs),
+        failed=sum(row["status"] == "failed" for row in every),
+        runs=len(every),
+        errors=sorted({row["error"] for row in every if row["error"]}),
+        depth=_depth(runs),
+        price=(price[-1] - price).tolist(),
+        operations=operations,
+    )
 
 
-def _mean(values: Array) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else math.nan
+def _edge(settings: Sequence[Setting], validation: Array) -> float:
+    """Return the learning rate at an edge of the grid that is best, and better than the next one by more than noise."""
+    best: dict[float, Array] = {}
+    for (rate, _), values in zip(settings, validation, strict=True):
+        best[rate] = np.fmax(best.get(rate, np.full(len(values), -math.inf)), values)
+    rates = sorted(best)
+    if len(rates) < 2:
+        return math.nan
+    means = {rate: _mean(best[rate]) for rate in rates}
+    for edge, inner in ((rates[0], rates[1]), (rates[-1], rates[-2])):
+        gap = best[edge] - best[inner]
+        if means[edge] == max(means.values()) and t_interval(gap[np.isfinite(gap)])[0] > 0:
+            return edge
+    return math.nan
 
 
-def choose(validation: Array) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Choose a setting for each run by the other seeds of its split.
-
-    Parameters
-    ----------
-    validation : ndarray, shape (settings, splits, seeds)
-
-    Returns
-    -------
-    ndarray of int, shape (splits, seeds)
-        So no seed has a part in choosing what it is judged at; a single one has to choose for itself. Other splits have no
-        part either: their validation rows are test rows here.
-
-    Examples
-    --------
-    >>> choose(np.array([[[0.9, 0.1, 0.1]], [[0.2, 0.2, 0.2]]]))
-    array([[1, 0, 0]])
-    """
-    seeds = validation.shape[2]
-    # A run that failed must lose, but -inf minus -inf is no number.
-    filled = np.where(np.isfinite(validation), validation, -1e9)
-    others = filled if seeds == 1 else (filled.sum(axis=2, keepdims=True) - filled) / (seeds - 1)
-    return np.asarray(np.argmax(others, axis=0), np.int64)
+def _mean(values: Iterable[float | None]) -> float:
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return float(np.mean(finite)) if finite else math.nan
 
 
 def _depth(runs: Sequence[Row]) -> dict[str, list[float]]:
@@ -427,142 +495,3 @@ def _over_all(tables: Sequence[Table]) -> tuple[Ranks | None, dict[tuple[str, st
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     adjusted = holm([wilcoxon(scores[:, i] - scores[:, j]) for i, j in pairs])
     return ranks(scores, names), {(names[i], names[j]): p for (i, j), p in zip(pairs, adjusted, strict=True)}
-
-
-# --- in words -------------------------------------------------------------------------------------------------------------
-
-
-def join(names: Sequence[str]) -> str:
-    """Write a list as a sentence does.
-
-    Examples
-    --------
-    >>> join(["relu", "gelu", "mish"])
-    'relu, gelu and mish'
-    """
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def verdict(table: Table) -> list[str]:
-    """Say what one table means."""
-    what = f"On {table.dataset['name']}"
-    if not table.entries:
-        return [f"{what} every run failed: {next(iter(table.excluded.values()), 'no run finished')}."]
-    tied = table.tied
-    lines = []
-    if len(table.entries) == 1:
-        reached = f"{table.metric} {table.score(table.leader.mean)}"
-        lines.append(f"{what} {table.leader.name} reaches {reached}; there was nothing to compare it with.")
-    elif len(tied) == 1:
-        second = table.entries[1]
-        found = table.compared[table.leader.name, second.name]
-        low, high = (table.difference(value) for value in found.difference_interval)
-        lines.append(
-            f"{what} {table.leader.name} is best, with {table.metric} {table.score(table.leader.mean)}: "
-            f"better than {second.name}, the next, by {table.difference(found.difference)} (95 %: {low} to {high})."
-        )
-    else:
-        spread = f"{table.score(tied[-1].mean)} to {table.score(tied[0].mean)}"
-        everything = "all activations tie: " if len(tied) == len(table.entries) else ""
-        lines.append(
-            f"{what} {everything}{join([entry.name for entry in tied])} cannot be told apart "
-            f"({table.metric} {spread}): take {table.recommended.name}, the cheapest of them."
-        )
-    worse = [entry for entry in table.entries if entry not in tied]
-    clear = [entry for entry in worse if table.compared[table.leader.name, entry.name].difference_interval[0] > table.region]
-    slight = [entry for entry in worse if entry not in clear]
-    for group, how in ((slight, "a little worse"), (clear, "clearly worse")):
-        if group:
-            named = [
-                f"{e.name} ({table.difference(-table.compared[table.leader.name, e.name].difference, sign=True)})"
-                for e in group
-            ]
-            lines.append(f"{'Clearly worse' if how.startswith('clear') else 'A little worse'}: {join(named)}.")
-    trouble = [f"{e.name} {e.diverged} of {e.runs}" for e in table.entries if e.diverged]
-    if trouble:
-        lines.append(f"Runs that diverged, at all settings: {join(trouble)}.")
-    trouble = [f"{e.name} {e.failed} of {e.runs} ({e.errors[0]})" for e in table.entries if e.failed]
-    trouble += [f"{name} all ({error})" for name, error in table.excluded.items()]
-    if trouble:
-        lines.append(f"Runs that failed: {'; '.join(trouble)}.")
-    if len(table.entries) > 1 and not math.isfinite(table.detectable):
-        lines.append(f"{table.pairs} paired runs are too few for any of {table.comparisons} differences to be significant.")
-    elif edge := _at_the_edge(table):
-        lines.append(edge)
-    return lines
-
-
-def _at_the_edge(table: Table) -> str:
-    """Say for whom the best learning rate may lie outside the grid."""
-    names = []
-    for entry in table.entries:
-        rates = sorted({rate for rate, _ in entry.settings})
-        if len(rates) < 2:
-            continue
-        usual = max(entry.chosen, key=lambda setting: entry.chosen[setting])[0]
-        if usual in (rates[0], rates[-1]) and len(rates) > 1:
-            names.append(f"{entry.name} ({usual:g})")
-    return (
-        f"Best at the edge of the learning rates that were tried: {join(names)}; wider --learning-rates may help."
-        if names
-        else ""
-    )
-
-
-def more_seeds(table: Table) -> list[str]:
-    """Say whether more seeds would help, or more splits."""
-    if len(table.entries) < 2:
-        return []
-    lines = []
-    if math.isfinite(table.detectable):
-        lines.append(
-            f"With {table.pairs} paired runs, a difference of {table.difference(table.detectable)} from the leader is found in "
-            f"four of five studies, corrected for all {table.comparisons} comparisons."
-        )
-    else:
-        lines.append(
-            f"{table.pairs} paired runs do not reliably find a difference of any size, corrected for all {table.comparisons} "
-            f"comparisons: fewer activations, more seeds or more splits would."
-        )
-    by_seeds: list[str] = []
-    by_splits: list[str] = []
-    for entry in table.tied[1:]:
-        gap = table.leader.mean - entry.mean
-        if gap >= table.region:
-            seeds = table.needed(entry.name)
-            (by_splits if seeds is None else by_seeds).append(
-                entry.name if seeds is None else f"{entry.name} ({table.difference(gap)}: about {seeds} seeds)"
-            )
-    if by_seeds:
-        lines.append(
-            f"More seeds could tell {join(by_seeds)} from {table.leader.name}, if the difference is what it looks like."
-        )
-    if by_splits:
-        lines.append(f"To tell {join(by_splits)} from {table.leader.name}, more splits would help; seeds alone would not.")
-    if len(table.tied) > 1 and not (by_seeds or by_splits):
-        lines.append(
-            f"More runs would not change what to do: all means that tie lie within {table.difference(table.region)} of the "
-            f"leader's, the region of practical equivalence."
-        )
-    if torn := [entry.name for entry in table.entries[1:] if table.spread(entry.name).p < 0.01]:
-        lines.append(
-            f"The splits disagree about {join(torn)} against {table.leader.name} by more than the seeds explain: what holds "
-            f"for these rows may not for others. More splits (--splits 10 --seeds 3) would say more than more seeds."
-        )
-    return lines
-
-
-def _overall_verdict(overall: Ranks, across: Mapping[tuple[str, str], float]) -> str:
-    best = min(overall.mean, key=lambda name: overall.mean[name])
-    near = [name for name, rank in overall.mean.items() if rank - overall.mean[best] < overall.critical_difference]
-    near.sort(key=lambda name: overall.mean[name])
-    if overall.p >= 0.05:
-        return (
-            f"Over {overall.blocks} data sets no activation ranks reliably better than another (Friedman p = {overall.p:.2g})."
-        )
-    significant = sum(p < 0.05 for p in across.values())
-    return (
-        f"Over {overall.blocks} data sets {best} ranks best ({overall.mean[best]:.2f}); {join(near)} lie within Nemenyi's "
-        f"critical difference of {overall.critical_difference:.2f}; {significant} of {len(across)} pairs differ by "
-        f"Wilcoxon's test with Holm's correction."
-    )

@@ -1,9 +1,9 @@
-"""Data of a study: a table in numbers, its splits, and what is fitted to training rows."""
+"""Data of a study: a table in numbers, and what is fitted to training rows."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,11 +35,15 @@ class Dataset:
     levels : tuple of int
         How many categories each of those columns has.
     target : ndarray
-        Codes of classes, or numbers.
+        Codes of classes, or numbers; of several targets of a regression, a column for each.
     classes : tuple of str
         Names of the classes; empty for regression.
     notes : tuple of str
         What was decided on the way, in words.
+    groups : ndarray of int64, optional
+        Which group a row belongs to: no group is both trained and tested on.
+    time : ndarray, optional
+        When a row was: nothing is tested on rows older than those it was trained on.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Dataset:
     target: npt.NDArray[Any]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    groups: Integers | None = None
+    time: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -59,9 +65,9 @@ class Dataset:
         return "classification" if self.classes else "regression"
 
     @property
-    def metric(self) -> str:
-        """What a score is."""
-        return "accuracy" if self.classes else "R²"
+    def outputs(self) -> int:
+        """How many numbers a model returns for a row: one for each class or target."""
+        return len(self.classes) or (self.target.shape[1] if self.target.ndim > 1 else 1)
 
     @property
     def features(self) -> int:
@@ -72,7 +78,9 @@ class Dataset:
     def fingerprint(self) -> str:
         """A hash of the values; the name and the notes have no part in it."""
         digest = hashlib.sha256()
-        for array in (self.numeric, self.categories, self.target):
+        for array in (self.numeric, self.categories, self.target, self.groups, self.time):
+            if array is None:
+                continue
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr((self.levels, self.classes)).encode())
@@ -81,63 +89,35 @@ class Dataset:
     def describe(self) -> str:
         """Say in a few words what it is."""
         what = f"{len(self.classes)} classes" if self.classes else "regression"
+        what += f" of {self.outputs} targets" if not self.classes and self.outputs > 1 else ""
         return f"{self.name}: {len(self):,} rows, {self.features:,} features, {what}"
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Rows of one split: three parts that share no row."""
+class Prepared:
+    """The numbers that a model gets.
 
-    train: Integers
-    validation: Integers
-    test: Integers
-
-
-def split(dataset: Dataset, splits: int) -> list[Split]:
-    """Split the rows: disjoint test folds, and from the rest of each a fifth for validation; stratified by class.
-
-    All training parts are cut to the same number of rows, so that models of different splits take the same steps.
-
-    Examples
-    --------
-    >>> from nonlin.comparison import load
-    >>> parts = split(load("iris"), 3)
-    >>> [(len(p.train), len(p.validation), len(p.test)) for p in parts]
-    [(80, 20, 50), (80, 20, 50), (80, 20, 50)]
+    Attributes
+    ----------
+    features : ndarray of float32
+        Of all rows.
+    targets : ndarray
+        Codes of classes; of a regression, standardised numbers, a column for each target.
+    center, scale : ndarray
+        What standardised the targets of a regression.
     """
-    random = np.random.default_rng(0)
-    folds = max(3, splits)  # half of the data or less to train on would be another question
-    fold = _deal(dataset, np.arange(len(dataset)), folds, random)
-    parts = []
-    for number in range(splits):
-        test = np.flatnonzero(fold == number)
-        rest = np.flatnonzero(fold != number)
-        hand = _deal(dataset, rest, 5, random)
-        parts.append(Split(random.permutation(rest[hand != 0]), rest[hand == 0], test))
-    rows = min(len(part.train) for part in parts)
-    return [replace(part, train=part.train[:rows]) for part in parts]
+
+    features: npt.NDArray[np.float32]
+    targets: npt.NDArray[Any]
+    center: npt.NDArray[np.float64]
+    scale: npt.NDArray[np.float64]
 
 
-def _deal(dataset: Dataset, rows: Integers, hands: int, random: np.random.Generator) -> Integers:
-    """Deal rows out to so many hands, each class evenly."""
-    order = random.permutation(len(rows))
-    if dataset.classes:
-        order = order[np.argsort(dataset.target[rows][order], kind="stable")]
-    hand = np.empty(len(rows), np.int64)
-    hand[order] = np.arange(len(rows)) % hands
-    return hand
-
-
-def prepare(dataset: Dataset, train: Integers) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+def prepare(dataset: Dataset, train: Integers) -> Prepared:
     """Turn features and target into a network's numbers, with what is fitted fitted on the training rows only.
 
     Numeric features are imputed by their median and standardised; categorical ones imputed by the most frequent category and
     made one-hot; a target of regression is standardised.
-
-    Returns
-    -------
-    tuple of ndarray
-        The features of all rows, float32, and the target of all rows.
     """
     numeric = dataset.numeric.reshape(len(dataset), -1).astype(np.float64)
     if numeric.size:
@@ -157,15 +137,8 @@ def prepare(dataset: Dataset, train: Integers) -> tuple[npt.NDArray[np.float32],
     if not dataset.categories.size:
         features = features.reshape(dataset.numeric.shape)
     if dataset.classes:
-        return features, dataset.target
-    scale = dataset.target[train].std()
-    target = (dataset.target - dataset.target[train].mean()) / (scale if scale > 0 else 1)
-    return features, target.astype(np.float32)
-
-
-def constant_score(dataset: Dataset, part: Split) -> float:
-    """Return the test score of the best constant prediction: the most frequent class of the training rows, or 0 for R²."""
-    if not dataset.classes:
-        return 0.0
-    most = np.bincount(dataset.target[part.train]).argmax()
-    return float(np.mean(dataset.target[part.test] == most))
+        return Prepared(features, dataset.target, np.zeros(1), np.ones(1))
+    values = dataset.target.reshape(len(dataset), -1).astype(np.float64)
+    center, spread = values[train].mean(axis=0), values[train].std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    return Prepared(features, ((values - center) / spread).astype(np.float32), center, spread)

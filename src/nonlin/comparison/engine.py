@@ -11,9 +11,9 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 from nonlin.comparison.data import Dataset
 from nonlin.comparison.plan import Plan, PlanError, Stack
@@ -28,34 +28,38 @@ class Job:
 
     Attributes
     ----------
-    plan : Plan
     datasets : Mapping of str to Dataset
-    factory : callable or None
-        The user's own model.
+    factories : Mapping of str to callable, or None
+        What makes the model of each data set; None for the perceptron.
     ingredients : callable
-        From a stack to its :class:`~nonlin.comparison.results.Ingredients`.
+        From a stack to its :class:`~nonlin.comparison.results.Ingredients`; None for a baseline.
     """
 
-    plan: Plan
     datasets: Mapping[str, Dataset]
-    factory: Any
-    ingredients: Callable[[Stack], Ingredients]
+    factories: Mapping[str, Any] | None
+    ingredients: Callable[[Stack], Ingredients | None]
 
     def setup(self) -> bytes:
         """Return what every worker needs to know, pickled; models from a script or notebook are pickled by value."""
         import cloudpickle
 
-        content = {"plan": self.plan, "datasets": dict(self.datasets), "factory": self.factory}
+        content = {"datasets": dict(self.datasets), "factories": self.factories}
         return cloudpickle.dumps(content)  # type: ignore[no-any-return]
+
+
+Task: TypeAlias = tuple[Stack, Plan]
+Finished: TypeAlias = Iterator[tuple[Task, list[dict[str, Any]]]]
 
 
 class Engine(Protocol):
     """Trains stacks."""
 
-    def run(
-        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
-    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
-        """Yield each stack with its results, in any order; ``started`` is called before each attempt."""
+    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+        """Yield each task with its results, in any order; ``started`` is called before each attempt.
+
+        The tasks are taken off the queue from the left. Whoever takes the results may put others there: an engine is done when
+        nothing waits and nothing is under way.
+        """
         ...
 
 
@@ -71,20 +75,19 @@ def _gave_up(stack: Stack, attempts: int) -> list[dict[str, Any]]:
 class InProcess:
     """Trains in this very process, one stack after the other: for tests, and for models that cannot be pickled."""
 
-    def run(
-        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
-    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
-        """Yield each stack with its results."""
+    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+        """Yield each task with its results."""
         import torch
 
         from nonlin.comparison.training import train
 
         threads = torch.get_num_threads()
         try:
-            for stack in stacks:
+            while tasks:
+                stack, plan = task = tasks.popleft()
                 made = job.ingredients(stack)
-                started(stack, str(os.getpid()))
-                yield stack, train(stack, job.plan, made, job.datasets[stack.dataset], job.factory)
+                started(task, str(os.getpid()))
+                yield task, train(stack, plan, made, job.datasets, job.factories)
         finally:
             torch.set_num_threads(threads)
 
@@ -103,8 +106,7 @@ _ENVIRONMENT = {
 class _Worker:
     process: subprocess.Popen[bytes]
     number: int
-    task: int | None = None
-    ready: bool = field(default=True)
+    task: tuple[Task, int] | None = None  # and which attempt it is
 
 
 class Local:
@@ -122,51 +124,46 @@ class Local:
         self._alive: dict[int, _Worker] = {}
         self._made = 0
 
-    def run(
-        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
-    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
-        """Yield each stack with its results, in the order in which they are finished."""
-        waiting = deque(range(len(stacks)))
-        attempts = [0] * len(stacks)
+    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+        """Yield each task with its results, in the order in which they are finished."""
+        again: deque[tuple[Task, int]] = deque()  # of workers that died
         setup = job.setup()
-        open_tasks = len(stacks)
         self._events, self._made = queue.Queue(), 0  # an earlier run's workers may still say that they ended
         try:
-            for _ in range(min(self.workers, len(stacks))):
-                self._hire(setup)
-            while open_tasks:
-                for worker in list(self._alive.values()):
-                    if worker.task is None and waiting:
-                        worker.task = task = waiting.popleft()
-                        attempts[task] += 1
-                        made = job.ingredients(stacks[task])
-                        started(stacks[task], str(worker.process.pid))
-                        self._send(worker, (task, stacks[task], made))
+            while tasks or again or any(worker.task for worker in self._alive.values()):
+                waiting = len(tasks) + len(again)
+                idle = [worker for worker in self._alive.values() if worker.task is None]
+                hired = max(0, min(self.workers - len(self._alive), waiting - len(idle)))
+                idle += [self._hire(setup) for _ in range(hired)]
+                for worker in idle[:waiting]:
+                    task, attempt = again.popleft() if again else (tasks.popleft(), 1)
+                    worker.task = task, attempt
+                    stack, plan = task
+                    made = job.ingredients(stack)
+                    started(task, str(worker.process.pid))
+                    self._send(worker, (stack, plan, made))
                 number, answer = self._events.get()
                 worker = self._alive[number]
                 if answer is not None:
-                    task, results = answer
-                    worker.task = None
-                    open_tasks -= 1
-                    yield stacks[task], results
+                    assert worker.task is not None
+                    (task, _), worker.task = worker.task, None
+                    yield task, answer
                     continue
                 # It died: nothing else closes its output.
                 self._dismiss(worker)
                 if worker.task is not None:
-                    if attempts[worker.task] < MOST_ATTEMPTS:
-                        waiting.appendleft(worker.task)
+                    task, attempt = worker.task
+                    if attempt < MOST_ATTEMPTS:
+                        again.append((task, attempt + 1))
                     else:
-                        open_tasks -= 1
-                        yield stacks[worker.task], _gave_up(stacks[worker.task], MOST_ATTEMPTS)
+                        yield task, _gave_up(task[0], MOST_ATTEMPTS)
                 elif self._made > 50 * self.workers:
                     raise RuntimeError("workers die before they get to work")
-                if open_tasks:
-                    self._hire(setup)
         finally:
             for worker in list(self._alive.values()):
                 self._dismiss(worker)
 
-    def _hire(self, setup: bytes) -> None:
+    def _hire(self, setup: bytes) -> _Worker:
         environment = {**os.environ, **_ENVIRONMENT}
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # modules that the user's model is from
         process = subprocess.Popen(
@@ -180,6 +177,7 @@ class Local:
         self._alive[worker.number] = worker
         threading.Thread(target=_listen, args=(worker, self._events), daemon=True).start()
         self._send(worker, setup, pickled=True)
+        return worker
 
     def _send(self, worker: _Worker, message: Any, *, pickled: bool = False) -> None:
         import cloudpickle
@@ -227,10 +225,8 @@ class Ray:
         self.address = address
         self.workers = workers or cores()
 
-    def run(
-        self, job: Job, stacks: Sequence[Stack], started: Callable[[Stack, str], None]
-    ) -> Iterator[tuple[Stack, list[dict[str, Any]]]]:
-        """Yield each stack with its results, in the order in which they are finished."""
+    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+        """Yield each task with its results, in the order in which they are finished."""
         try:
             import ray
         except ImportError:
@@ -250,25 +246,24 @@ class Ray:
         try:
             remote = ray.remote(num_cpus=1, max_retries=MOST_ATTEMPTS - 1)(_train_by_ray)
             setup = ray.put(job.setup())
-            pending: dict[Any, Stack] = {}
-            waiting = deque(stacks)
-            while waiting or pending:
+            pending: dict[Any, Task] = {}
+            while tasks or pending:
                 # A few ahead of the workers: so that none waits, and so that the attempts noted are those of now.
-                while waiting and len(pending) < 2 * int(ray.cluster_resources().get("CPU", 1)):
-                    stack = waiting.popleft()
+                while tasks and len(pending) < 2 * int(ray.cluster_resources().get("CPU", 1)):
+                    stack, plan = task = tasks.popleft()
                     made = job.ingredients(stack)
-                    started(stack, "ray")
-                    pending[remote.remote(setup, stack, made)] = stack
+                    started(task, "ray")
+                    pending[remote.remote(setup, stack, plan, made)] = task
                 done, _ = ray.wait(list(pending), num_returns=1)
                 for reference in done:
-                    stack = pending.pop(reference)
+                    task = pending.pop(reference)
                     try:
                         results = ray.get(reference)
                     except ray.exceptions.RayError as error:
                         if not isinstance(error, ray.exceptions.WorkerCrashedError):
                             raise
-                        results = _gave_up(stack, MOST_ATTEMPTS)
-                    yield stack, results
+                        results = _gave_up(task[0], MOST_ATTEMPTS)
+                    yield task, results
         finally:
             if ours:
                 ray.shutdown()
@@ -288,7 +283,7 @@ def _check_that_somebody_answers(address: str) -> None:
 _setups: dict[int, Any] = {}
 
 
-def _train_by_ray(setup: bytes, stack: Stack, made: Any) -> list[dict[str, Any]]:
+def _train_by_ray(setup: bytes, stack: Stack, plan: Plan, made: Any) -> list[dict[str, Any]]:
     import cloudpickle
 
     from nonlin.comparison.training import train
@@ -298,4 +293,4 @@ def _train_by_ray(setup: bytes, stack: Stack, made: Any) -> list[dict[str, Any]]
         _setups.clear()
         _setups[key] = cloudpickle.loads(setup)
     known = _setups[key]
-    return train(stack, known["plan"], made, known["datasets"][stack.dataset], known["factory"])
+    return train(stack, plan, made, known["datasets"], known["factories"])

@@ -11,14 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = 0x6E6F6E6C  # "nonl", as SQLite's application_id: tells our files from others
 
 _SCHEMA = """
 CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE runs (
-    key TEXT PRIMARY KEY, dataset TEXT, activation TEXT, learning_rate REAL, gain TEXT, seed INTEGER, split INTEGER,
-    status TEXT NOT NULL, score REAL, validation REAL, seconds REAL, error TEXT, details TEXT NOT NULL, finished REAL NOT NULL
+    key TEXT, step_limit INTEGER,
+    dataset TEXT, activation TEXT, kind TEXT, learning_rate REAL, gain TEXT, seed INTEGER, split INTEGER,
+    status TEXT NOT NULL, score REAL, validation REAL, validation_loss REAL, steps INTEGER, best INTEGER, ended TEXT,
+    seconds REAL, error TEXT, details TEXT NOT NULL, finished REAL NOT NULL,
+    PRIMARY KEY (key, step_limit)
 );
 CREATE TABLE attempts (key TEXT NOT NULL, worker TEXT NOT NULL, started REAL NOT NULL);
 CREATE INDEX attempts_of ON attempts (key);
@@ -143,20 +146,22 @@ class Ledger:
         now = time.time()
         self._write("INSERT INTO attempts VALUES (?, ?, ?)", [(key, worker, now) for key in keys])
 
-    def record(self, rows: Iterable[tuple[str, Any, dict[str, Any]]]) -> None:
-        """Record finished runs, all of them or none: key, cell and result of each."""
+    def record(self, rows: Iterable[tuple[str, int, Any, dict[str, Any]]]) -> None:
+        """Record finished runs, all of them or none: key, the most steps it was allowed, cell and result of each."""
         now = time.time()
         values = []
-        for key, cell, result in rows:
+        for key, limit, cell, result in rows:
             rest = {name: result[name] for name in ("loss", "curve", "health")}
-            place = (cell.dataset, cell.activation, cell.learning_rate, cell.gain, cell.seed, cell.split)
-            numbers = tuple(_finite(result[name]) for name in ("score", "validation", "seconds"))
-            values.append((key, *place, result["status"], *numbers, result["error"], json.dumps(rest), now))
-        self._write(f"INSERT INTO runs VALUES ({', '.join('?' * 14)})", values)
+            place = (cell.dataset, cell.activation, cell.kind, cell.learning_rate, cell.gain, cell.seed, cell.split)
+            scores = tuple(_finite(result[name]) for name in ("score", "validation", "validation_loss"))
+            end = (result["steps"], result["best"], result["ended"], _finite(result["seconds"]), result["error"])
+            values.append((key, limit, *place, result["status"], *scores, *end, json.dumps(rest), now))
+        self._write(f"INSERT INTO runs VALUES ({', '.join('?' * 20)})", values)
 
-    def finished(self) -> set[str]:
-        """Return the keys of all runs that need not be run again."""
-        return {key for (key,) in self._query("SELECT key FROM runs")}
+    def interrupted(self) -> int:
+        """Return how many starts led to no run."""
+        query = "SELECT (SELECT count(*) FROM attempts) - (SELECT count(*) FROM runs)"
+        return max(0, int(self._query(query)[0][0]))
 
     def attempts(self) -> list[tuple[str, str, float]]:
         """Return key, worker and time of every start."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nonlin.comparison import svg
-from nonlin.comparison.analysis import Setting, Table, join, more_seeds
+from nonlin.comparison.analysis import Setting, Table
 from nonlin.comparison.statistics import Spread, ranks, smallest_difference
-from nonlin.comparison.terminal import chance, duration, percent
+from nonlin.comparison.terminal import baseline_scores, chance, duration, percent
+from nonlin.comparison.verdict import join, more_seeds, recommendation, summary, verdict
 
 if TYPE_CHECKING:
     from nonlin.comparison.study import Study
@@ -55,8 +56,10 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;background:va
 dt{color:var(--soft)}dd{margin:0}
 pre{background:var(--card);padding:12px 14px;border-radius:8px;overflow-x:auto;font-size:.9rem}
 .note{color:var(--soft)}
-@media (max-width:520px){svg{min-width:540px}
-dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
+.box{border:1px solid var(--accent);border-radius:10px;padding:4px 18px 10px;margin:22px 0}.box h2{margin:12px 0 4px}
+.box dl{background:none;padding:4px 0}code{font-size:.95em}
+details.part>summary{font-size:1.2rem;color:var(--ink);margin-top:22px}
+@media (max-width:520px){dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
 """
 
 
@@ -65,13 +68,15 @@ def render(study: Study) -> str:
     tables = study.analysis.tables
     names = join([str(table.dataset["name"]) for table in tables]) or "no data"
     parts = [f"<h1>nonlin compare · {escape(names)}</h1>", _verdict(study)]
-    for table in tables:
-        if len(tables) > 1:
-            parts.append(f"<h2>{escape(str(table.dataset['name']))}</h2>")
-        if table.entries:
-            parts += [section(table) for section in (_leaderboard, _dots, _heat, _differences, _depth, _seeds, _tuning)]
     if study.analysis.overall is not None:
         parts.append(_overall(study))
+    for table in tables:
+        sections = (_box, _leaderboard, _dots, _heat, _differences, _depth, _seeds, _tuning)
+        content = "".join(section(table) for section in sections) if table.entries else ""
+        if len(tables) > 1:  # a part of the page for each, closed: the answer over all comes first
+            name = escape(str(table.dataset["name"]))
+            content = f"<details class='part'><summary>{name}</summary>{_sentences(verdict(table))}{content}</details>"
+        parts.append(content)
     parts += [_protocol(study), _commands(study)]
     title = f"Which activation for {names}?"
     return (
@@ -81,6 +86,12 @@ def render(study: Study) -> str:
         + "\n".join(parts)
         + "\n</main></body></html>\n"
     )
+
+
+def ordered(sign: int, interval: tuple[float, float]) -> tuple[float, float]:
+    """Return an interval of scores in the metric's own sign, the smaller number first."""
+    low, high = interval[::sign]
+    return sign * low, sign * high
 
 
 def _heading(text: str, about: str = "") -> str:
@@ -111,57 +122,93 @@ def _figure(drawing: str, caption: str = "") -> str:
 
 
 def _verdict(study: Study) -> str:
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in study.analysis.verdict())
+    found = study.analysis
+    several = len(found.tables) > 1
+    lines = summary(found) if several else found.verdict()
     notes = "".join(
         f'<p class="soft">{escape(str(table.dataset["name"]))}: {escape(str(note))}</p>'
-        for table in study.analysis.tables
+        for table in found.tables
         for note in table.dataset["notes"]
     )
-    return f'<div class="verdict">{sentences}</div>{notes}'
+    return f'<div class="verdict">{_sentences(lines)}</div>{notes}'
+
+
+def _sentences(lines: Iterable[str]) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
+def _box(table: Table) -> str:
+    """Say in plain words what to do: what to type, with which learning rate, what it costs to do otherwise."""
+    advice = recommendation(table)
+    if advice is None:
+        return ""
+    typed = "".join(f"<dt>{escape(where)}</dt><dd><code>{escape(code)}</code></dd>" for where, code in advice.code)
+    words = _sentences(advice.sentences)
+    terms = (
+        "An activation is the function between the layers of a network, such as ReLU. The learning rate is how far each step "
+        "of training goes; it matters more than the activation, and each activation was tried with several."
+    )
+    return f'<div class="box"><h2>What to do</h2><dl>{typed}</dl>{words}<p class="soft">{terms}</p></div>'
 
 
 def _leaderboard(table: Table) -> str:
-    head = [
-        "activation",
-        table.metric,
-        "95 % interval",
-        f"beats {table.baseline} (95 %)" if table.baseline else "",
-        "tie",
-        "time",
-        "dead",
-        "always on",
-        "saturated",
-        "diverged",
-        "failed",
-    ]
+    beats = f"beats {table.baseline}" if table.baseline else ""
+    head = ["activation", table.metric.name, "95 % interval", beats, "tie", "rate"]
     rows = [
         (
-            entry.name + (" ← cheapest" if entry is table.recommended and len(table.tied) > 1 else ""),
+            entry.name + (" ←" if table.decidable and entry is table.recommended and len(table.tied) > 1 else ""),
             table.score(entry.mean),
-            f"{table.score(entry.interval[0])} – {table.score(entry.interval[1])}",
+            table.interval(entry.interval),
             chance(table, entry.name),
-            entry.group,
+            entry.group if table.decidable else "",
+            f"{entry.usual[0]:g}",
+        )
+        for entry in table.entries
+    ]
+    rows += [(f"({name})", score, "", "", "", "") for name, score in baseline_scores(table)]
+    about = (
+        f"Mean {table.metric.name} on rows that no network was trained or chosen on, over {table.pairs} paired runs: the same "
+        "starting weights and the same batches for every activation. The interval holds the true mean in 95 % of studies. "
+        f"Beats: in how many of the pairs, with its interval. Activations that share a letter cannot be told apart by what "
+        "matters; ← is the cheapest of the best. Rate: the learning rate that was chosen most often. In brackets: no networks, "
+        "on the same rows; what is not above them is no answer."
+    )
+    health = [
+        (
+            entry.name,
+            f"{entry.steps:,.0f}",
             f"{1000 * entry.seconds:.0f} ms",
             percent(entry.dead),
             percent(entry.always_on),
             percent(entry.saturated),
             f"{entry.diverged} of {entry.runs}",
+            f"{entry.flat} of {entry.scores.size}",
             f"{entry.failed} of {entry.runs}",
         )
         for entry in table.entries
     ]
-    about = (
-        f"Mean {table.metric} on test folds over {table.pairs} paired runs, at the setting chosen on validation data. "
-        "Activations that share a letter cannot be told apart. Time is CPU time to train one network. Dead: hidden units that "
-        "are active on no training row; always on: active on all; saturated: flat on at least 95 %, of bounded activations."
+    terms = (
+        "Steps of training until nothing got better, and the CPU time of one network. Dead: hidden units that are active on no "
+        "training row; always on: active on all; saturated: flat on at least 95 %, of bounded activations. Diverged: the loss "
+        "grew without bound; did not learn: never better than a constant prediction."
     )
-    return _heading("Leaderboard", about) + _table(head, rows, ["a" in entry.group for entry in table.entries])
+    columns = ["activation", "steps", "time", "dead", "always on", "saturated", "diverged", "did not learn", "failed"]
+    leading = [table.decidable and "a" in entry.group for entry in table.entries]
+    return (
+        _heading("Leaderboard", about)
+        + _table(head, rows, leading)
+        + _details("Cost and health", f'<p class="soft">{terms}</p>' + _table(columns, health, leading))
+    )
 
 
 def _dots(table: Table) -> str:
-    rows = [(entry.name, entry.scores.ravel().tolist(), entry.interval, "a" in entry.group) for entry in table.entries]
-    drawing = svg.dots(rows, lambda v: table.score(v, 1).replace(" %", ""), f"{table.metric} of every run")
-    unit = " in percent" if table.metric == "accuracy" else ""
+    sign = table.metric.sign
+    rows = [
+        (entry.name, (sign * entry.scores).ravel().tolist(), ordered(sign, entry.interval), "a" in entry.group)
+        for entry in table.entries
+    ]
+    drawing = svg.dots(rows, lambda v: table.score(sign * v, 1).replace(" %", ""), f"{table.metric.name} of every run")
+    unit = " in percent" if table.metric.percent else ""
     numbers = ""
     if sum(entry.scores.size for entry in table.entries) <= _MOST_NUMBERS:
         lines = [
@@ -171,7 +218,8 @@ def _dots(table: Table) -> str:
         ]
         numbers = _details("All scores", _table(["activation", "split", "by seed"], lines))
     caption = (
-        f"Test {table.metric}{unit}: a dot for each run, the mean, and its 95 % interval. Blue: the leader and all that ties."
+        f"Test {table.metric.name}{unit}: a dot for each run, the mean, and its 95 % interval. Blue: the leader and all that "
+        "ties."
     )
     return _heading("Every run") + _figure(drawing, caption) + numbers
 
@@ -191,32 +239,29 @@ def _heat(table: Table) -> str:
         names, columns, values, marked, lambda v: table.score(v, 1), "Validation score by learning rate and activation"
     )
     rows = [
-        [
-            entry.name,
-            *(f"{table.score(entry.settings[s])} / {table.score(entry.tests[s])} / {entry.chosen[s]}" for s in entry.settings),
-        ]
+        [entry.name, *(f"{table.score(v)} / {entry.chosen.get(s, 0)} / {entry.given_up[s]}" for s, v in entry.settings.items())]
         for entry in table.entries
     ]
     about = (
-        f"Mean validation {table.metric}; framed: chosen most often. Each run's setting is chosen by the other seeds of its "
-        "split."
+        f"Mean validation {table.metric.name} of the runs that choose the rate, by seeds that are not judged; framed: chosen "
+        "for most splits. The worse half of the rates is given up on the way, twice, and counts with what it had reached."
     )
-    return (
-        _heading("Learning rate × activation", about)
-        + _figure(drawing)
-        + _details("Validation, test, times chosen", _table(["activation", *columns], rows))
+    details = _details(
+        "Validation, splits it was chosen for, splits it was given up for", _table(["activation", *columns], rows)
     )
+    return _heading("Learning rate × activation", about) + _figure(drawing) + details
 
 
 def _differences(table: Table) -> str:
     leader = table.leader
-    if len(table.entries) < 2:
+    entries = [entry for entry in table.entries if not entry.lost]
+    if len(entries) < 2 or not table.decidable:
         return ""
-    found = [(entry, table.compared[entry.name, leader.name]) for entry in table.entries[1:]]
-    unit = 100 if table.metric == "accuracy" else 1
-    points = "points" if unit == 100 else table.metric
+    found = [(entry, table.compared[entry.name, leader.name]) for entry in entries[1:]]
+    sign, unit = table.metric.sign, abs(table.metric.scale)
+    points = "points" if table.metric.percent else table.metric.name
     drawing = svg.forest(
-        [(entry.name, c.difference, c.difference_interval, "a" in entry.group) for entry, c in found],
+        [(e.name, sign * c.difference, ordered(sign, c.difference_interval), "a" in e.group) for e, c in found],
         table.region,
         lambda v: f"{unit * v:+.3g}",
         f"Difference from {leader.name}",
@@ -225,11 +270,11 @@ def _differences(table: Table) -> str:
         (
             entry.name,
             table.difference(c.difference, sign=True),
-            " to ".join(table.difference(v, sign=True) for v in c.difference_interval),
+            " to ".join(table.difference(v, sign=True) for v in c.difference_interval[::sign]),
             f"{1 - c.probability:.2f} ({1 - c.probability_interval[1]:.2f}–{1 - c.probability_interval[0]:.2f})",
             f"{c.p:.2g}",
             f"{c.p_adjusted:.2g}",
-            "worse" + (", meaningfully" if table.compared[leader.name, entry.name].meaningful else "")
+            ("worse" if -c.difference >= table.region else "worse, by less than matters")
             if c.worse
             else "equivalent"
             if c.equivalent(table.region)
@@ -246,12 +291,12 @@ def _differences(table: Table) -> str:
         "Holm",
         "decision",
     ]
-    blocks = np.stack([entry.scores.ravel() for entry in table.entries], axis=1)
-    ranked = ranks(blocks, [entry.name for entry in table.entries])
+    blocks = np.stack([entry.scores.ravel() for entry in entries], axis=1)
+    ranked = ranks(blocks, [entry.name for entry in entries])
     diagram = svg.critical_difference(ranked.mean, ranked.critical_difference, "Critical difference diagram of mean ranks")
     return (
         _heading("Paired differences", f"From {leader.name}, over the same seeds and splits, in {points}.")
-        + _figure(drawing, f"Shaded: differences of at most {table.difference(table.region)}, which make none in practice.")
+        + _figure(drawing, f"Shaded: differences of at most {table.size(table.region)}, which make none in practice.")
         + _details("Numbers", _table(head, rows))
         + _figure(
             diagram,
@@ -296,32 +341,33 @@ def _short(value: float) -> str:
 
 
 def _seeds(table: Table) -> str:
-    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in more_seeds(table))
-    if len(table.entries) < 2:
+    sentences = _sentences(more_seeds(table))
+    if not sentences:
         return ""
+    entries = [entry for entry in table.entries if not entry.lost]
     splits, seeds = table.leader.scores.shape
-    spreads = [table.spread(entry.name) for entry in table.entries[1:]]
+    spreads = [table.spread(entry.name) for entry in entries[1:]]
     typical = Spread(float(np.median([s.seeds for s in spreads])), float(np.median([s.splits for s in spreads])), 1.0)
     counts = sorted({max(2, seeds // 2), seeds, 2 * seeds, 4 * seeds})
     found = [smallest_difference(typical, (splits, count), table.comparisons) for count in counts]
-    scale = 100 if table.metric == "accuracy" else 1
+    scale = abs(table.metric.scale)
     series = {"all pairs": [scale * v for v in found]}
     drawing = ""
     if sum(map(math.isfinite, found)) > 1:
         drawing = svg.lines(
             series, "Smallest difference that is found", "seeds", lambda v: f"{v:.3g}", xs=[float(count) for count in counts]
         )
-    shown = [(str(count), table.difference(v) if math.isfinite(v) else "none") for count, v in zip(counts, found, strict=True)]
+    shown = [(str(count), table.size(v) if math.isfinite(v) else "none") for count, v in zip(counts, found, strict=True)]
     rows = []
-    for entry in table.entries[1:]:
+    for entry in entries[1:]:
         of = table.spread(entry.name)
         needed = table.needed(entry.name)
         rows.append(
             (
                 entry.name,
-                table.difference(table.leader.mean - entry.mean),
-                table.difference(of.seeds) if math.isfinite(of.seeds) else "–",
-                table.difference(of.splits),
+                table.size(table.leader.mean - entry.mean),
+                table.size(of.seeds),
+                table.size(of.splits),
                 "told apart" if "a" not in entry.group else str(needed) if needed else "more splits",
             )
         )
@@ -339,22 +385,19 @@ def _seeds(table: Table) -> str:
 
 
 def _tuning(table: Table) -> str:
-    series = {entry.name: entry.expected for entry in table.entries}
+    series = {entry.name: [abs(table.metric.scale) * v for v in entry.price] for entry in table.entries}
     if max(len(values) for values in series.values()) < 2:
         return _heading("Tuning", "Only one setting was tried, so nothing was tuned.")
-    title = "Expected best against tuning budget"
-    write = (lambda v: table.score(v, 1)) if table.metric == "accuracy" else _short
-    rows = [(name, *(table.score(v) for v in values)) for name, values in series.items()]
+    title = "The price of less tuning"
+    rows = [(entry.name, *(table.size(v) for v in entry.price)) for entry in table.entries]
     head = ["activation", *(f"{i + 1} tried" for i in range(max(map(len, series.values()))))]
-    return (
-        _heading(
-            title,
-            f"Test {table.metric} to expect when so many of the settings are tried, drawn at random, and "
-            "the best on validation is kept.",
-        )
-        + _figure(svg.lines(series, title, "settings tried", write))
-        + _details("Numbers", _table(head, rows))
+    unit = "points of " if table.metric.percent else ""
+    about = (
+        f"How much validation score, in {unit}{table.metric.name}, is lost on average by who tries only so many of the "
+        "settings, drawn at random, and keeps the best. A line that falls steeply is an activation whose learning rate matters."
     )
+    drawing = svg.lines(series, title, "settings tried", _short)
+    return _heading(title, about) + _figure(drawing) + _details("Numbers", _table(head, rows))
 
 
 def _overall(study: Study) -> str:
@@ -382,22 +425,17 @@ def _protocol(study: Study) -> str:
         rows.append(
             (f"data: {one['name']}", f"{one['rows']:,} rows, {one['features']} features, {what}{split}; {one['fingerprint']}")
         )
-        constant = one.get("constant") or []
-        if constant and one["metric"] == "accuracy":
-            rows.append(("constant prediction", table.score(float(np.mean(constant)))))
     rates = ", ".join(f"{rate:g}" for rate in sorted(plan.learning_rates))
     rows += [
         ("varied", f"{len(plan.activations)} activations: {', '.join(plan.activations)}"),
         ("tuned for each", f"learning rate ({rates})" + (f", gain ({', '.join(plan.gains)})" if len(plan.gains) > 1 else "")),
         ("repeated", f"{plan.seeds} seeds × {plan.splits} splits; {plan.runs:,} runs in all"),
-        (
-            "chosen",
-            "on validation rows, by the other seeds of the same split"
-            if plan.seeds > 1
-            else "on validation rows, by the one seed",
-        ),
+        ("chosen", f"for each split, on its validation rows, by {plan.tuning_seeds} seed(s) that are not judged"),
         ("judged", "on test folds that no choice has seen; runs paired by seed and split: same weights, same batches"),
-        ("better means", "95 % bootstrap interval of P(A beats B) above 0.5, and Wilcoxon p < 0.05 after Holm over all pairs"),
+        (
+            "better means",
+            "P(A beats B) above 0.5 with its whole 95 % interval, Wilcoxon p < 0.05 after Holm, and more than the region",
+        ),
         *((f"not varied: {name}", text) for name, text in plan.constants()),
     ]
     gains = study.facts.get("gains") or {}

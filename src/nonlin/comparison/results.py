@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,48 +17,60 @@ class Ingredients:
     """What is known of an activation before training, computed once for all runs."""
 
     activation: Activation
-    gain: float
+    gains: dict[str, float]  # by what they are called in the plan
     shape: Shape
 
 
-def ingredients(activation: Activation, gain: str) -> Ingredients:
+def ingredients(activation: Activation, gains: Iterable[str]) -> Ingredients:
     """Compute what training needs to know of an activation.
 
     Examples
     --------
     >>> import nonlin as nl
-    >>> round(ingredients(nl.relu, "exact").gain, 4)
+    >>> round(ingredients(nl.relu, ["exact"]).gains["exact"], 4)
     1.4142
     """
-    shape = shape_of(activation)
-    factor = 1.0
-    if gain == "exact":
-        factor = float(activation.facts.gain)
-        if not (math.isfinite(factor) and factor > 0):
-            raise PlanError(
-                f"{activation.name} has no finite second moment under a normal input, so no exact gain; give a number"
-            )
-    elif gain != "own":
-        factor = float(gain)
-    return Ingredients(activation, factor, shape)
+    factors = {}
+    for gain in gains:
+        if gain == "exact":
+            factors[gain] = float(activation.facts.gain)
+            if not (math.isfinite(factors[gain]) and factors[gain] > 0):
+                raise PlanError(
+                    f"{activation.name} has no finite second moment under a normal input, so no exact gain; give a number"
+                )
+        else:
+            factors[gain] = 1.0 if gain == "own" else float(gain)
+    return Ingredients(activation, factors, shape_of(activation))
 
 
 @dataclass
 class Result:
-    """What a run left behind. Everything but the time is determined by the run's key.
+    """What a run left behind. Everything but the time is determined by the run's key and the most steps it may take.
 
     Attributes
     ----------
     status : str
-        ``ok``; ``diverged``: the loss became non-finite, or ended above that of the untrained network; ``failed``.
+        ``ok``; ``flat``: it did not learn, for it was never better than a constant prediction on validation rows;
+        ``diverged``: loss, weights or outputs became non-finite, or the loss tenfold that of a
+        constant prediction;
+        ``failed``.
     score, validation : float
-        Accuracy or R² on test and validation rows. A network with non-finite outputs scores like a constant prediction.
+        On test and validation rows, of the network where its validation score was best; more is better. A network with
+        non-finite outputs scores like a constant prediction. What is not judged has no score on test rows.
+    validation_loss : float
+        There; among equal scores the least is best.
+    steps : int
+        How many were taken.
+    best : int
+        After how many of them it was best.
+    ended : str
+        ``turned``: its best was older than the patience; ``limit``: it took all steps; ``rung``: its setting was given up.
     loss : list of float
-        Mean training loss of each epoch.
+        Mean training loss from check to check.
     curve : list of float
-        Validation score after each epoch.
+        Validation score at each check.
     health : dict
-        Counts of units and depth profiles, ``start`` and ``end``.
+        Counts of units and depth profiles, ``start`` and ``end``: untrained, and where it was best.
     seconds : float
         CPU time of training; of a stack, each member's share.
     error : str
@@ -67,6 +80,10 @@ class Result:
     status: str
     score: float = math.nan
     validation: float = math.nan
+    validation_loss: float = math.nan
+    steps: int = 0
+    best: int = 0
+    ended: str = "turned"
     loss: list[float | None] = field(default_factory=list)
     curve: list[float | None] = field(default_factory=list)
     health: dict[str, Any] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ Array: TypeAlias = npt.NDArray[np.float64]
 RESAMPLES = 2000
 _MOST_SIMULATED = 240  # pairs of a simulated study
 LEVEL = 0.05
+FEWEST_PAIRS = 8  # of fewer, no resampling says how sure a mean is
 MEANINGFUL = 0.75  # Bouthillier et al. 2021, arXiv:2103.03098: the upper end of the interval of P(A > B) must reach it
 
 
@@ -32,11 +33,11 @@ class Comparison:
     difference : float
         Mean of the paired differences, A minus B.
     difference_interval : tuple of float
-        95 % bootstrap interval.
+        95 % bootstrap interval; of a few pairs, that of a t distribution; NaN where all differences are the same.
     probability : float
         That A beats B in a pair; a draw counts half.
     probability_interval : tuple of float
-        95 % bootstrap interval.
+        95 % bootstrap interval; NaN where there are few pairs, or all differences are the same.
     p : float
         Two-sided, of Wilcoxon's signed-rank test over the pairs.
     p_adjusted : float
@@ -95,14 +96,36 @@ def interval(values: Array, level: float = LEVEL) -> tuple[float, float]:
 
 
 def mean_interval(scores: Array, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of a mean.
+    """Return the 95 % bootstrap interval of a mean; of a few values, that of a t distribution.
+
+    Values that are all the same say nothing about how much others would differ: NaN.
 
     Examples
     --------
     >>> mean_interval(np.array([[1.0, 1.0, 1.0]]))
-    (1.0, 1.0)
+    (nan, nan)
     """
-    return interval(scores.ravel()[resample(scores.shape, seed=seed)].mean(axis=1))
+    values = scores.ravel()
+    if not np.ptp(values) > 0:
+        return math.nan, math.nan
+    if len(values) < FEWEST_PAIRS:
+        return t_interval(values)
+    return interval(values[resample(scores.shape, seed=seed)].mean(axis=1))
+
+
+def t_interval(values: Array) -> tuple[float, float]:
+    """Return the 95 % interval of a mean by the t distribution; NaN for values that do not differ.
+
+    Examples
+    --------
+    >>> low, high = t_interval(np.array([1.0, 2.0, 3.0]))
+    >>> round(low, 2), round(high, 2)
+    (-0.48, 4.48)
+    """
+    if len(values) < 2 or not np.ptp(values) > 0:
+        return math.nan, math.nan
+    half = float(scipy.stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def wilcoxon(differences: npt.ArrayLike, alternative: str = "two-sided") -> float:
@@ -165,19 +188,25 @@ def compare_all(scores: Mapping[str, Array]) -> dict[tuple[str, str], Comparison
     for pair, raw, adjusted in zip(pairs, p, holm(p), strict=True):
         difference = differences[pair]
         wins = (np.sign(difference) + 1) / 2
-        low, high = interval(drawn @ difference / len(difference))
-        chance_low, chance_high = interval(drawn @ wins / len(difference))
+        chance_low = chance_high = math.nan
+        if len(difference) < FEWEST_PAIRS or not np.ptp(difference) > 0:
+            low, high = t_interval(difference)
+        else:
+            low, high = interval(drawn @ difference / len(difference))
+            chance_low, chance_high = interval(drawn @ wins / len(difference))
         mean, chance = float(difference.mean()), float(wins.mean())
         found[pair] = Comparison(mean, (low, high), chance, (chance_low, chance_high), raw, adjusted)
         found[pair[::-1]] = Comparison(-mean, (-high, -low), 1 - chance, (1 - chance_high, 1 - chance_low), raw, adjusted)
     return found
 
 
-def tie_groups(scores: Mapping[str, Array], compared: Mapping[tuple[str, str], Comparison]) -> dict[str, str]:
+def tie_groups(
+    scores: Mapping[str, Array], compared: Mapping[tuple[str, str], Comparison], region: float = 0.0
+) -> dict[str, str]:
     """Give each activation the letters of the groups that it belongs to; within a group none is better than another.
 
-    Group ``a`` has the leader, the best mean, and all that it is not better than. Each further group starts with the best
-    activation that is in none yet.
+    Group ``a`` has the leader, the best mean, and all that it is not better than by at least the region of practical
+    equivalence. Each further group starts with the best activation that is in none yet.
 
     Examples
     --------
@@ -196,7 +225,8 @@ def tie_groups(scores: Mapping[str, Array], compared: Mapping[tuple[str, str], C
         letter = chr(ord("a") + number) if number < 26 else f"({number})"
         number += 1
         for name in order[order.index(leader) :]:
-            if name == leader or not compared[leader, name].better:
+            found = None if name == leader else compared[leader, name]
+            if found is None or not found.better or found.difference < region:
                 letters[name] += letter
     return {name: letters[name] for name in scores}
 
@@ -393,6 +423,18 @@ def nemenyi(treatments: int, blocks: int, level: float = LEVEL) -> float:
 # --- tuning ---------------------------------------------------------------------------------------------------------------
 
 
+def fewest_pairs(comparisons: int) -> int:
+    """Return of how many pairs at least one of so many differences can be significant at all.
+
+    Examples
+    --------
+    >>> fewest_pairs(1), fewest_pairs(45)
+    (8, 11)
+    """
+    # All differences of one sign have p = 2^(1 - pairs) in Wilcoxon's test.
+    return max(FEWEST_PAIRS, math.ceil(1 + math.log2(comparisons / LEVEL)))
+
+
 def expected_best(validation: npt.ArrayLike, test: npt.ArrayLike) -> Array:
     """Return the expected test score of the best of n settings by validation, for n = 1 to all of them.
 
@@ -409,8 +451,3 @@ def expected_best(validation: npt.ArrayLike, test: npt.ArrayLike) -> Array:
     position = np.arange(count)
     chosen = [scipy.special.comb(position, n - 1) / scipy.special.comb(count, n) for n in range(1, count + 1)]
     return np.array([float(np.sum(sorted_test * weights)) for weights in chosen])
-
-
-def as_table(values: Mapping[Any, float], splits: Sequence[int], seeds: Sequence[int]) -> Array:
-    """Return scores by (seed, split) as an array with a row per split and a column per seed; NaN where there is none."""
-    return np.array([[values.get((seed, part), math.nan) for seed in seeds] for part in splits], np.float64)

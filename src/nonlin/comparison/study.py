@@ -2,62 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import statistics
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nonlin.activation import Activation
 from nonlin.comparison.analysis import Analysis, analyse
-from nonlin.comparison.data import Dataset, constant_score, split
-from nonlin.comparison.engine import Engine, InProcess, Job, Local, Ray
+from nonlin.comparison.budget import Budget
+from nonlin.comparison.data import Dataset
+from nonlin.comparison.engine import Engine, InProcess, Local, Ray
 from nonlin.comparison.ledger import Ledger, LedgerError
-from nonlin.comparison.plan import (
-    DEFAULT_ACTIVATIONS,
-    Cell,
-    Field,
-    Plan,
-    PlanError,
-    Stack,
-    gather,
-    key,
-    shrink,
-    versions,
-)
+from nonlin.comparison.metrics import DEFAULT, find
+from nonlin.comparison.models import resolve
+from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Field, Plan, PlanError, gather, versions
 from nonlin.comparison.reading import load
-from nonlin.comparison.results import Ingredients, ingredients
+from nonlin.comparison.running import Board, Progress, Run
 from nonlin.formula.expression import Application, postorder
+
+MOST_ROWS = 20_000  # longer tables are sampled unless the user says how many rows
 
 
 class StudyError(RuntimeError):
     """A study that cannot go on; the message is one sentence for the user."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a study is.
-
-    Attributes
-    ----------
-    done, total : int
-        Runs.
-    fresh : int
-        Runs done by this process: the others were in the ledger.
-    analysis : callable
-        Computes what the runs that are there say.
-    """
-
-    done: int
-    total: int
-    fresh: int
-    analysis: Callable[[], Analysis]
 
 
 @dataclass
@@ -96,14 +67,17 @@ class Study:
             {
                 "dataset": found.dataset["name"],
                 "activation": entry.name,
-                "score": entry.mean,
-                "low": entry.interval[0],
-                "high": entry.interval[1],
+                "score": found.metric.sign * entry.mean,
+                "low": found.metric.sign * entry.interval[:: found.metric.sign][0],
+                "high": found.metric.sign * entry.interval[:: found.metric.sign][1],
                 "group": entry.group,
+                "learning_rate": entry.usual[0],
+                "steps": entry.steps,
                 "seconds": entry.seconds,
                 "dead": entry.dead,
                 "saturated": entry.saturated,
                 "diverged": entry.diverged,
+                "flat": entry.flat,
                 "failed": entry.failed,
             }
             for found in self.analysis.tables
@@ -130,15 +104,21 @@ def compare(
     target: Any = None,
     *,
     activations: Iterable[str | Activation] | None = None,
-    model: Callable[[Any], Any] | None = None,
+    model: Callable[[Any], Any] | str | None = None,
     widths: int | Sequence[int] | None = None,
     depth: int | None = None,
     seeds: int | None = None,
     splits: int | None = None,
     learning_rates: Sequence[float] | None = None,
     gains: Sequence[str | float] | None = None,
+    steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    weight_decay: float | None = None,
+    normalisation: str | None = None,
+    class_weights: str | None = None,
+    metric: str | None = None,
+    rows: int | None = None,
     budget: float | None = None,
     task: str | None = None,
     engine: str | Engine = "local",
@@ -147,12 +127,13 @@ def compare(
     study: str | Path | None = None,
     region: float | None = None,
     progress: Callable[[Progress], None] | None = None,
-    command: str = "",
+    command: str | Callable[[Plan], str] = "",
 ) -> Study:
     """Compare activations on data, honestly.
 
     Each activation gets its own learning rate and gain, chosen on validation data; it is judged on outer test folds, by seeds
-    that had no part in the choice; runs are paired by seed and split.
+    that had no part in the choice; runs are paired by seed and split. Each network is trained until its validation score has
+    not been better for a while, and judged where it was best.
 
     Parameters
     ----------
@@ -164,22 +145,38 @@ def compare(
     activations : iterable, optional
         Names, names with parameters such as ``"leaky_relu(negative_slope=0.2)"``, or activations, your own included; by default
         ten that are in wide use.
-    model : callable, optional
-        Makes your own model: takes a ``torch.nn.Module`` that applies the activation and may stand at any number of places, and
-        returns a ``torch.nn.Module``. Features keep their shape. By default a multilayer perceptron.
+    model : callable or str, optional
+        A ready one, ``"mlp"``, ``"resnet-mlp"``, ``"cnn"`` or ``"transformer"``, or what makes your own: takes a
+        ``torch.nn.Module`` that applies the activation and may stand at any number of places, and returns a
+        ``torch.nn.Module``. Features keep their shape. By default a multilayer perceptron, or a small convolutional network
+        where each row is an image.
     widths, depth : int or sequence of int, optional
         Of the hidden layers: 64 and 3, or a width for each.
     seeds, splits : int, optional
-        10 and 3.
+        3 and 10.
     learning_rates : sequence of float, optional
-        To choose from: 0.001, 0.003 and 0.01.
+        To choose from: 0.0003, 0.001, 0.003, 0.01 and 0.03.
     gains : sequence, optional
         To choose from: ``"exact"``, which is 1/sqrt(E f(z)^2), or numbers. For your own model the default is ``"own"``: its
         initialisation is left as it is.
-    epochs, batch_size : int, optional
-        25 and 64.
+    steps, epochs : int, optional
+        The most that a network is trained, in optimiser steps or in passes over the training rows. By default sized to the
+        data, and longer if more than a tenth of the validation curves still rise then.
+    batch_size : int, optional
+        64.
+    weight_decay : float, optional
+        Of AdamW; none by default.
+    normalisation : {"none", "batch", "layer"}, optional
+        Of the perceptron, before each activation.
+    class_weights : {"none", "balanced"}, optional
+        Weights of the loss.
+    metric : str, optional
+        ``"accuracy"``, ``"balanced accuracy"``, ``"AUC"`` or ``"log loss"``; ``"R2"`` or ``"MAE"``. What networks are chosen
+        and judged by: accuracy and R² by default.
+    rows : int, optional
+        Longer tables are sampled down to so many rows: 20,000 by default.
     budget : float, optional
-        Seconds; sizes the study, by seeds first.
+        Seconds. The study is sized to them by what it takes on these data, and ends in them.
     task : {"classification", "regression"}, optional
         By default told from the target.
     engine : {"local", "ray"} or Engine
@@ -194,8 +191,8 @@ def compare(
         Of practical equivalence, in units of the score: 0.005 of accuracy or 0.01 of R² by default.
     progress : callable, optional
         Is told how far it is.
-    command : str, optional
-        What the report says how to reproduce it.
+    command : str or callable, optional
+        What the report says how to reproduce it; or what writes it, given the plan as it was in the end.
 
     Returns
     -------
@@ -223,21 +220,33 @@ def compare(
         "seeds": seeds,
         "splits": splits,
         "learning_rates": None if learning_rates is None else tuple(map(float, learning_rates)),
+        "steps": steps,
         "epochs": epochs,
         "batch_size": batch_size,
-        "datasets": tuple(sets),
+        "weight_decay": weight_decay,
+        "normalisation": normalisation,
+        "class_weights": class_weights,
+        "metric": None if metric is None else _metric(metric, sets),
+        "rows": rows,
     }
-    if model is None:
-        given["widths"] = _widths(widths, depth)
+    given = {name: value for name, value in given.items() if value is not None}
+    fixed = set(given)
+    given["datasets"] = tuple(sets)
+    if rows is None and any(len(one) > MOST_ROWS for one in sets.values()):
+        given["rows"] = MOST_ROWS
+    factories, named = resolve(model, sets)
+    if factories is None:
+        if (listed := _widths(widths, depth)) is not None:
+            given["widths"] = listed
         given["gains"] = tuple(str(gain) for gain in gains or ("exact",))
     else:
         if widths is not None or depth is not None:
-            raise PlanError("your own model has its own widths and depth")
-        given["widths"], given["model"] = (), _model_name(model)
+            raise PlanError(f"{named} has its own widths and depth")
+        if normalisation is not None:
+            raise PlanError(f"{named} has its own normalisation")
+        given["widths"], given["model"] = (), named
         given["gains"] = tuple(str(gain) for gain in gains or ("own",))
-    plan = Plan(**{name: value for name, value in given.items() if value is not None})
-    if len(sets) > 1 and model is not None:
-        raise PlanError("your own model goes with one data set at a time")
+    plan = Plan(**given)
     if budget is not None and not 0 < budget < 1e7:
         raise PlanError(f"a budget is a time in seconds, got {budget:g}")
     runner = _engine(engine, address, workers)
@@ -246,18 +255,37 @@ def compare(
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nonlin-"))
         ledger = stack.enter_context(Ledger(Path(folder, "study.sqlite") if study is None else study))
         _check(ledger, sets, known)
-        if budget is not None:
-            fixed = {name for name, value in given.items() if value is not None}
-            plan = _sized(plan, budget, begun, ledger, sets, known, model, runner, fixed)
-        ledger.note("plan", plan.as_dict())
         ledger.note("region", region)
         ledger.note(
             "activations", {label: known.identity(label) for label in known.entries} | (ledger.get("activations") or {})
         )
         ledger.note("operations", {label: _operations(entry) for label, entry in known.entries.items()})
+        sizing = None
+        if budget is None:
+            ledger.note("asked", None)
+        else:
+            asked = json.loads(json.dumps({"plan": plan.as_dict(), "budget": budget}))
+            before = ledger.get("asked")
+            if before is not None and {name: before[name] for name in asked} == asked and before["sized"]:
+                plan = Plan.from_dict(ledger.get("plan"))  # a study that goes on keeps its size
+            else:
+                ledger.note("asked", {**asked, "sized": False})
+                sizing = Budget(budget, begun, max(1, getattr(runner, "workers", 1)), fixed)
+        run = Run(
+            ledger,
+            plan,
+            sets,
+            known,
+            factories,
+            runner,
+            progress,
+            lambda: read(ledger).analysis,
+            sizing,
+            may_lengthen=budget is None,
+        )
+        plan = run.run()
         if command:
-            ledger.note("command", command)
-        _run(ledger, plan, sets, known, model, runner, progress)
+            ledger.note("command", command if isinstance(command, str) else command(plan))
         return read(ledger, None if study is None else Path(study))
 
 
@@ -278,22 +306,18 @@ def read(source: Ledger | str | Path, path: Path | None = None) -> Study:
     plan = Plan.from_dict(record)
     datasets = {name: dict(value) for name, value in source.get("datasets").items()}
     made = versions_of(source)
-    identities = source.get("activations")
-    wanted = {
-        key(cell, plan, identities[cell.activation], datasets[cell.dataset]["fingerprint"], made)
-        for stack in plan.stacks()
-        for cell in stack.cells
-    }
-    rows = [row for row in source.rows() if row["key"] in wanted]
-    for row in rows:  # the same data may have had another name when it was run
-        row["dataset"] = row["dataset"] if row["dataset"] in plan.datasets else plan.datasets[0]
-    analysis = analyse(rows, plan, datasets, source.get("operations") or {}, source.get("region"))
+    sizes = {name: datasets[name]["parts"][0] for name in plan.datasets}
+    rows = Board(plan, datasets, source.get("activations"), made, sizes, source.rows()).rows()
+    for name in plan.datasets:
+        datasets[name]["metric"] = plan.metric or DEFAULT[datasets[name]["task"]]
+    left_out = _left_out(plan, source.get("asked"), datasets)
+    analysis = analyse(rows, plan, datasets, source.get("operations") or {}, source.get("region"), left_out)
     facts = {
         "versions": made,
         "gains": source.get("gains") or {},
         "command": source.get("command") or "",
         "study": str(path) if path else "",
-        "interrupted": len(source.attempts()) - len(source.finished()),
+        "interrupted": source.interrupted(),
         "seconds": sum(row["seconds"] or 0 for row in rows),
         "runs": len(rows),
     }
@@ -314,6 +338,38 @@ def _datasets(data: Any, target: Any, task: str | None) -> dict[str, Dataset]:
     return sets
 
 
+def _metric(name: str, sets: Mapping[str, Dataset]) -> str:
+    try:
+        metric = find(name)
+    except KeyError as error:
+        raise PlanError(str(error.args[0])) from None
+    for one in sets.values():
+        if one.task != metric.task:
+            raise PlanError(f"{metric.name} is for {metric.task}, and {one.name} is {one.task}")
+    return metric.name
+
+
+def _left_out(plan: Plan, asked: Mapping[str, Any] | None, datasets: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say what a budget or the length of a table has left out."""
+    parts = []
+    if asked is not None:
+        full = Plan.from_dict(asked["plan"])
+        for name, what in (("learning_rates", "learning rates"), ("splits", "splits"), ("seeds", "seeds")):
+            have, wanted = (len(v) if isinstance(v, tuple) else v for v in (getattr(plan, name), getattr(full, name)))
+            if have < wanted:
+                parts.append(f"{have} of {wanted} {what}")
+        if plan.steps is not None and full.steps is None:
+            parts.append(f"at most {plan.steps:,} steps of training")
+    for name in plan.datasets:
+        if plan.rows is not None and plan.rows < datasets[name]["rows"]:
+            which = f" of {name}" if len(plan.datasets) > 1 else ""
+            parts.append(f"{plan.rows:,} of {datasets[name]['rows']:,} rows{which}, drawn at random (--rows takes more)")
+    why = "" if asked is None else f"Sized to {asked['budget']:g} s: "
+    if not parts:
+        return f"{why}nothing was left out, {plan.seeds} seeds." if why else ""
+    return f"{why or 'Not all was used: '}{'; '.join(parts)}."
+
+
 def _widths(widths: int | Sequence[int] | None, depth: int | None) -> tuple[int, ...] | None:
     if depth is not None and not 1 <= depth <= 200:
         raise PlanError(f"depth must be from 1 to 200 hidden layers, got {depth}")
@@ -325,16 +381,6 @@ def _widths(widths: int | Sequence[int] | None, depth: int | None) -> tuple[int,
     if depth is not None and depth != len(listed):
         raise PlanError(f"{len(listed)} widths and a depth of {depth} contradict each other")
     return listed
-
-
-def _model_name(model: Callable[[Any], Any]) -> str:
-    """Name a model with a hash of its code: another code is another model."""
-    try:
-        code = inspect.getsource(model)
-    except (OSError, TypeError):
-        code = getattr(getattr(model, "__code__", None), "co_code", b"").hex() or repr(type(model))
-    name = getattr(model, "__qualname__", type(model).__qualname__).rpartition(".")[2]
-    return f"{name} [{hashlib.sha256(code.encode()).hexdigest()[:8]}]"
 
 
 def _engine(engine: str | Engine, address: str | None, workers: int | None) -> Engine:
@@ -409,128 +455,6 @@ def _described(one: Dataset) -> dict[str, Any]:
         "features": one.features,
         "task": one.task,
         "classes": len(one.classes),
-        "metric": one.metric,
         "notes": list(one.notes),
         "fingerprint": one.fingerprint,
-        "constant": [],
     }
-
-
-# --- running --------------------------------------------------------------------------------------------------------------
-
-
-def _run(
-    ledger: Ledger,
-    plan: Plan,
-    sets: Mapping[str, Dataset],
-    known: Field,
-    model: Any,
-    runner: Engine,
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    """Train what is missing."""
-    described = ledger.get("datasets")
-    for name, one in sets.items():
-        parts = split(one, plan.splits)
-        described[name]["constant"] = [constant_score(one, part) for part in parts]
-        described[name]["parts"] = [len(parts[0].train), len(parts[0].validation), len(parts[0].test)]
-    ledger.note("datasets", described)
-    prints = {name: one.fingerprint for name, one in sets.items()}
-    identities = {label: known.identity(label) for label in known.entries}
-    made = versions()
-
-    def key_of(cell: Cell) -> str:
-        return key(cell, plan, identities[cell.activation], prints[cell.dataset], made)
-
-    finished = ledger.finished()
-    missing = []
-    for stack in plan.stacks():
-        members = tuple(m for m, cell in zip(stack.members, stack.cells, strict=True) if key_of(cell) not in finished)
-        if members:
-            missing.append(replace(stack, members=members))
-    portable = known.portable()
-    gains: dict[str, float] = ledger.get("gains") or {}
-    cache: dict[tuple[str, str], Ingredients] = {}
-
-    def made_of(stack: Stack) -> Ingredients:
-        place = stack.activation, stack.gain
-        if place not in cache:
-            cache[place] = ingredients(portable[stack.activation], stack.gain)
-            if stack.gain == "exact":
-                gains[stack.activation] = cache[place].gain
-        return cache[place]
-
-    total, fresh = plan.runs, 0
-    done = total - sum(len(stack.members) for stack in missing)
-
-    def tell() -> None:
-        if progress is not None:
-            progress(Progress(done, total, fresh, lambda: read(ledger).analysis))
-
-    def record(stack: Stack, results: Sequence[dict[str, Any]]) -> None:
-        nonlocal done, fresh
-        ledger.record((key_of(cell), cell, result) for cell, result in zip(stack.cells, results, strict=True))
-        done += len(results)
-        fresh += len(results)
-        tell()
-
-    tell()
-    if missing:
-        job = Job(plan, dict(sets), model, made_of)
-        running = runner.run(job, missing, lambda stack, worker: ledger.start(map(key_of, stack.cells), worker))
-        try:
-            for stack, results in running:
-                record(stack, results)
-        finally:
-            close = getattr(running, "close", None)  # ends the workers at once, whatever ended us
-            if close is not None:
-                close()
-    ledger.note("gains", gains)
-
-
-def _sized(
-    plan: Plan,
-    budget: float,
-    begun: float,
-    ledger: Ledger,
-    sets: Mapping[str, Dataset],
-    known: Field,
-    model: Any,
-    runner: Engine,
-    fixed: set[str],
-) -> Plan:
-    """Size a plan to a time: measured by training one stack of a few epochs, once; a study that goes on keeps its size."""
-    asked = {**plan.as_dict(), "budget": budget}
-    before = ledger.get("sized")
-    asked_text = repr(sorted(asked.items()))
-    if before is not None and before["asked"] == asked_text:
-        return Plan.from_dict(before["plan"])
-    epochs = max(1, min(3, plan.epochs))
-    trial = replace(plan, epochs=epochs, activations=plan.activations[:1])
-    # All workers at once: they take turns on busy cores, and each other's share of the memory.
-    lanes = max(1, getattr(runner, "workers", 1))
-    stacks = [stack for name in sets for stack in islice((s for s in trial.stacks() if s.dataset == name), lanes)]
-    portable = known.portable()
-    job = Job(trial, dict(sets), model, lambda stack: ingredients(portable[stack.activation], stack.gain))
-    tried = time.perf_counter()
-    spent: dict[str, list[float]] = {name: [] for name in sets}
-    for stack, results in runner.run(job, stacks, lambda stack, worker: None):
-        spent[stack.dataset] += [result["seconds"] for result in results]
-        if results[0]["status"] == "failed":
-            raise StudyError(f"the trial run failed: {results[0]['error']}")
-    seconds = sum(statistics.fmean(each) for each in spent.values()) / epochs * plan.epochs * plan.runs / len(sets)
-    now = time.perf_counter()
-    # Workers start once more; facts and kernels of each activation are computed; the report takes a moment.
-    left = budget - (now - begun) - (now - tried) - 3 - 0.2 * len(plan.activations)
-    seconds *= 1.35 / lanes  # validation, health, smooth activations, waiting for the last stack
-
-    def takes(one: Plan) -> float:
-        """Estimate its time: a step of a stack takes as long as the work on six networks, and the work."""
-        members, measured = (each.seeds * each.splits for each in (one, plan))
-        return seconds * one.runs / plan.runs * (1 + 6 / members) / (1 + 6 / measured)
-
-    factor = max(left, 1.0) / seconds
-    while takes(sized := shrink(plan, factor, fixed)) > left and factor > 1e-6:
-        factor *= 0.9
-    ledger.note("sized", {"asked": asked_text, "plan": sized.as_dict()})
-    return sized

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 
-WIDTH = 560  # small enough that its text can be read on a phone, which shows it in full width
+WIDTH = 440  # small enough that its text can be read on a phone, which shows it in full width
 _ROW = 26
 _LEFT = 104
 _CHARACTER = 7.0  # width of a character, about

@@ -7,13 +7,17 @@ import time
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from nonlin.comparison.analysis import Table, more_seeds
-from nonlin.comparison.study import Progress as Progressed, Study
+from nonlin.comparison.analysis import Table
+from nonlin.comparison.running import Progress as Progressed
+from nonlin.comparison.statistics import FEWEST_PAIRS
+from nonlin.comparison.study import Study
+from nonlin.comparison.verdict import more_seeds
 
 _LEADERS_EVERY = 10.0  # seconds: judging all runs that are there takes time from the workers
 
@@ -50,19 +54,17 @@ class Bar:
         if self._bar.disable:
             return
         now = time.monotonic()
-        left = rate = ""
-        if progress.fresh and progress.done < progress.total:
-            speed = progress.fresh / (now - self._begun)
-            left = f"{duration((progress.total - progress.done) / speed)} left"
-            rate = f"{speed:.1f} runs/s"
-            if now - self._judged > _LEADERS_EVERY:
-                self._leaders = leaders(progress)
-                self._judged = time.monotonic()
+        open_ = progress.done < progress.total
+        left = f"{duration(progress.seconds_left)} left" if math.isfinite(progress.seconds_left) and open_ else ""
+        rate = f"{progress.fresh / (now - self._begun):.1f} runs/s" if left else ""
+        if left and now - self._judged > _LEADERS_EVERY:
+            self._leaders = leaders(progress)
+            self._judged = time.monotonic()
         self._bar.update(
             self._task,
             completed=progress.done,
             total=progress.total,
-            left=left or ("starting" if progress.done < progress.total else "judging"),
+            left=left or progress.stage or ("starting" if open_ else "judging"),
             rate=rate,
             leaders=self._leaders,
         )
@@ -136,6 +138,8 @@ def chance(table: Table, name: str) -> str:
     if found is None:
         return "baseline" if name == table.baseline else "–"
     low, high = found.probability_interval
+    if not math.isfinite(low):
+        return f"{found.probability:.2f} (too few)" if table.pairs < FEWEST_PAIRS else f"{found.probability:.2f}"
     return f"{found.probability:.2f} ({low:.2f}–{high:.2f})"
 
 
@@ -143,27 +147,35 @@ def _leaderboard(table: Table, width: int) -> RichTable:
     made = RichTable(box=None, pad_edge=False, header_style="dim")
     wide = width >= 104  # an interval is the first thing to go where there is no room
     made.add_column(table.dataset["name"], no_wrap=True)
-    made.add_column(table.metric, justify="right", no_wrap=True)
+    made.add_column(table.metric.name, justify="right", no_wrap=True)
     if wide:
         made.add_column("95 % interval", justify="right", no_wrap=True)
     made.add_column(f"beats {table.baseline}" if table.baseline else "", justify="right", no_wrap=True)
-    made.add_column("tie", no_wrap=True)
-    for title in ("ms", "dead", "satur.", "diverged" if wide else "div.", "rate"):
+    made.add_column("tie" if table.decidable else "", no_wrap=True)
+    for title in ("steps", "ms", "dead", "satur.", "diverged" if wide else "div.", "rate"):
         made.add_column(title, justify="right", no_wrap=True)
     for entry in table.entries:
-        low, high = (table.score(value) for value in entry.interval)
-        usual = max(entry.chosen, key=lambda setting: entry.chosen[setting])[0]
         cells = [table.score(entry.mean)]
-        cells += [f"{low} – {high}".replace(" % –", " –")] if wide else []
+        cells += [table.interval(entry.interval)] if wide else []
         cells += [
             chance(table, entry.name),
-            entry.group,
+            entry.group if table.decidable else "",
+            f"{entry.steps:.0f}",
             f"{1000 * entry.seconds:.0f}",
             percent(entry.dead),
             percent(entry.saturated),
             str(entry.diverged),
-            f"{usual:g}",
+            f"{entry.usual[0]:g}",
         ]
-        style = "bold cyan" if entry is table.recommended else "cyan" if "a" in entry.group else ""
+        leads = table.decidable and "a" in entry.group
+        style = "bold cyan" if leads and entry is table.recommended else "cyan" if leads else ""
         made.add_row(Text(entry.name, style), *cells)
+    for name, scores in baseline_scores(table):
+        made.add_row(Text(f"({name})", "dim"), scores, style="dim")
     return made
+
+
+def baseline_scores(table: Table) -> list[tuple[str, str]]:
+    """Return name and score of what is no network, the best first."""
+    means = {name: float(np.nanmean(scores)) for name, scores in table.baselines.items() if np.isfinite(scores).any()}
+    return [(name, table.score(means[name])) for name in sorted(means, key=lambda name: -means[name])]

@@ -1,33 +1,38 @@
 """Training: many small networks as one batched program, or one network at a time; both take the same steps.
 
 A network's initial weights and the order of its batches come from its seed and split only. Whatever the activation and the
-learning rate, runs of the same seed and split differ in nothing else, so they can be compared in pairs.
+learning rate, runs of the same seed and split differ in nothing else, so they can be compared in pairs. How long a network is
+trained, and where on its way it is judged, is decided in one place, for all of them: :func:`_follow`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any
+from itertools import groupby, pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from nonlin.comparison.data import Dataset, Split, constant_score, prepare, split
-from nonlin.comparison.plan import Plan, Stack
+from nonlin.comparison.baselines import constant_score, fit, judge
+from nonlin.comparison.data import Dataset, Prepared, prepare
+from nonlin.comparison.metrics import DEFAULT, METRICS, Metric
+from nonlin.comparison.plan import Length, Member, Plan, Stack
 from nonlin.comparison.results import Ingredients, Result, failed
+from nonlin.comparison.splits import Split, sampled, split
 from nonlin.diagnosis.health import Health, LayerHealth
 from nonlin.torch.elementwise import operation
 
 WIDEST_STACK = 128  # above, one network fills the caches and a loop over networks is as fast
 PROBED_ROWS = 1024  # training rows that health is measured on
 _BLOCK = 2048  # rows evaluated at once
+_BLOWN_UP = 10  # a loss so many times that of a constant prediction is one of a network that diverged
 
 Factory = Callable[[torch.nn.Module], torch.nn.Module]
 
@@ -38,25 +43,64 @@ class _Tables:
 
     features: torch.Tensor
     targets: torch.Tensor
-    parts: tuple[Split, ...]
-    classes: int
-    constant: tuple[float, ...]  # test score of a constant prediction, per split
+    parts: tuple[Split, ...]  # rows of these tables
+    outputs: int
+    is_classes: bool
+    metric: Metric
+    weights: torch.Tensor | None  # of classes in the loss, per split
+    prepared: tuple[Prepared, ...]  # targets by split, and their unit
+    constant: dict[str, tuple[float, ...]]  # score of a constant prediction on test and validation rows, per split
+    constant_loss: tuple[float, ...]  # of training rows
+    length: Length
 
-    @property
-    def outputs(self) -> int:
-        return max(self.classes, 1)
+    def judge(self, outputs: torch.Tensor, part: int, which: str) -> list[float]:
+        """Return the scores of outputs (networks, rows, outputs) for the test or validation rows of a split."""
+        prepared, constant = self.prepared[part], self.constant[which][part]
+        rows = getattr(self.parts[part], which) - part * len(prepared.targets)
+        scores = judge(outputs.double().numpy(), prepared, rows, self.is_classes, self.metric, constant)
+        return [float(score) for score in scores]
 
 
-def tables(dataset: Dataset, splits: int) -> _Tables:
+def tables(dataset: Dataset, plan: Plan) -> _Tables:
     """Prepare a data set for all splits."""
-    parts = split(dataset, splits)
+    dataset = sampled(dataset, plan.rows)
+    parts = split(dataset, plan.splits)
+    metric = METRICS[plan.metric or DEFAULT[dataset.task]]
     prepared = [prepare(dataset, part.train) for part in parts]
+    constant = {
+        which: tuple(
+            constant_score(dataset, each, part, metric, getattr(part, which))
+            for each, part in zip(prepared, parts, strict=True)
+        )
+        for which in ("test", "validation")
+    }
+    weights = None
+    if plan.class_weights == "balanced" and dataset.classes:
+        shares = [np.bincount(dataset.target[p.train], minlength=dataset.outputs) / len(p.train) for p in parts]
+        weights = torch.tensor(np.array([1 / np.maximum(each, 1e-12) / np.count_nonzero(each) for each in shares]))
     rows = len(dataset)
     offset = [Split(p.train + i * rows, p.validation + i * rows, p.test + i * rows) for i, p in enumerate(parts)]
-    features = torch.from_numpy(np.concatenate([features for features, _ in prepared]))
-    targets = torch.from_numpy(np.concatenate([target for _, target in prepared]))
-    constant = [constant_score(dataset, part) for part in parts]
-    return _Tables(features, targets, tuple(offset), len(dataset.classes), tuple(constant))
+    return _Tables(
+        features=torch.from_numpy(np.concatenate([each.features for each in prepared])),
+        targets=torch.from_numpy(np.concatenate([each.targets for each in prepared])),
+        parts=tuple(offset),
+        outputs=dataset.outputs,
+        is_classes=bool(dataset.classes),
+        metric=metric,
+        weights=None if weights is None else weights.float(),
+        prepared=tuple(replace(each, features=np.empty(0, np.float32)) for each in prepared),
+        constant=constant,
+        constant_loss=tuple(_constant_loss(dataset, part) for part in parts),
+        length=plan.length(len(parts[0].train)),
+    )
+
+
+def _constant_loss(dataset: Dataset, part: Split) -> float:
+    """Return the training loss of a constant prediction: the entropy of the classes, or the variance of the target, 1."""
+    if not dataset.classes:
+        return 1.0
+    shares = np.bincount(dataset.target[part.train]) / len(part.train)
+    return float(-np.sum(shares[shares > 0] * np.log(shares[shares > 0])))
 
 
 def _generator(*numbers: int) -> torch.Generator:
@@ -74,34 +118,131 @@ def initial(sizes: Sequence[int], gain: float, seed: int, part: int) -> list[tor
 
 
 class _Batches:
-    """The order of training rows, epoch by epoch, of one seed and split."""
+    """Batches of training rows, epoch after epoch, of one seed and split."""
 
-    def __init__(self, rows: np.ndarray[Any, Any], seed: int, part: int) -> None:
+    def __init__(self, rows: np.ndarray[Any, Any], size: int, seed: int, part: int) -> None:
         self._rows = torch.from_numpy(rows)
+        self._size = size
         self._generator = _generator(2, seed, part)
+        self._left: list[torch.Tensor] = []
 
-    def epoch(self) -> torch.Tensor:
-        return self._rows[torch.randperm(len(self._rows), generator=self._generator)]
-
-
-def _loss(outputs: torch.Tensor, targets: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return the loss of each sample; the last axis of the outputs holds logits or one number."""
-    if classes:
-        flat = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
-        return flat.reshape(targets.shape)
-    return (outputs.squeeze(-1) - targets).square()
+    def next(self) -> torch.Tensor:
+        """Return the rows of the next batch."""
+        if not self._left:
+            order = self._rows[torch.randperm(len(self._rows), generator=self._generator)]
+            self._left = list(order.split(self._size))[::-1]
+        return self._left.pop()
 
 
-def _scores(outputs: torch.Tensor, targets: torch.Tensor, classes: int, constant: float) -> list[float]:
-    """Return accuracy or R² of outputs (stack, rows, outputs); where one is non-finite, that of a constant prediction."""
-    finite = torch.isfinite(outputs).flatten(1).all(1)
-    if classes:
-        score = (outputs.argmax(-1) == targets).double().mean(1)
-    else:
-        residual = (outputs.squeeze(-1).double() - targets.double()).square().sum(1)
-        total = (targets.double() - targets.double().mean()).square().sum()
-        score = 1 - residual / total
-    return torch.where(finite, score, torch.full_like(score, constant)).tolist()
+def _loss(outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None, *, is_classes: bool) -> torch.Tensor:
+    """Return the loss of each sample; the last axis of the outputs holds logits, or a number for each target."""
+    if not is_classes:
+        return (outputs - targets).square().mean(-1)
+    losses = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none").reshape(targets.shape)
+    return losses if weights is None else losses * weights[targets]
+
+
+# --- how long, and where on the way -----------------------------------------------------------------------------------
+
+
+class _Networks(Protocol):
+    """Networks in training, by the order in which they were given; some of them may be left behind."""
+
+    def train(self, steps: int) -> list[float]:
+        """Take so many steps with each of those that are still trained; return their mean training losses."""
+        ...
+
+    def validate(self) -> tuple[list[float], list[float]]:
+        """Return the validation score and loss of each of these."""
+        ...
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Remember the weights that some of these have now."""
+        ...
+
+    def go_on(self, places: Sequence[int]) -> None:
+        """Train only these of them from now on."""
+        ...
+
+    def seconds(self) -> list[float]:
+        """Return the CPU time that each of all networks has taken so far."""
+        ...
+
+
+@dataclass
+class _Course:
+    """What became of one network on its way."""
+
+    loss: list[float] = field(default_factory=list)
+    curve: list[float] = field(default_factory=list)
+    validation: float = -math.inf
+    validation_loss: float = math.inf
+    best: int = 0
+    steps: int = 0
+    ended: str = ""
+
+    def status(self, data: _Tables, part: int, *, finite: bool) -> str:
+        """Say what to call it."""
+        if not (finite and all(map(math.isfinite, self.loss)) and self.loss[-1] <= _BLOWN_UP * data.constant_loss[part]):
+            return "diverged"
+        return "ok" if self.validation > data.constant["validation"][part] else "flat"
+
+
+def _follow(networks: _Networks, members: Sequence[Member], length: Length, *, compete: bool) -> list[_Course]:
+    """Train networks, each until its validation score has not been better for a while, and keep each where it was best.
+
+    The rule is the same for all: among equal scores, the one with the smaller validation loss is better. Where settings
+    compete, the worse half of those of a split is given up at each rung, by the mean of their best scores so far.
+    """
+    courses = [_Course() for _ in members]
+    trained = list(range(len(members)))
+    rungs = list(length.rungs) if compete else []
+    step = 0
+    while trained:
+        taken = min(length.interval, length.limit - step)
+        step += taken
+        losses = networks.train(taken)
+        scores, validation_losses = networks.validate()
+        better = []
+        for place, i in enumerate(trained):
+            course = courses[i]
+            course.loss.append(losses[place])
+            course.curve.append(scores[place])
+            course.steps = step
+            now = (scores[place], -validation_losses[place])
+            if now > (course.validation, -course.validation_loss) or not course.best:
+                course.validation, course.validation_loss, course.best = scores[place], validation_losses[place], step
+                better.append(place)
+            if step - course.best >= length.patience or not math.isfinite(losses[place]):
+                course.ended = "turned"
+            elif step >= length.limit:
+                course.ended = "limit"
+        networks.keep(better)
+        if rungs and step >= rungs[0]:
+            rungs.pop(0)
+            for i in _given_up(courses, members):
+                courses[i].ended = courses[i].ended or "rung"
+        places = [place for place, i in enumerate(trained) if not courses[i].ended]
+        if len(places) < len(trained):
+            trained = [trained[place] for place in places]
+            networks.go_on(places)
+    return courses
+
+
+def _given_up(courses: Sequence[_Course], members: Sequence[Member]) -> Iterator[int]:
+    """Yield who belongs to the worse half of the settings of its split that have not been given up; two are left at least."""
+    for part in {member.split for member in members}:
+        found: dict[tuple[float, str], list[int]] = {}
+        for i, member in enumerate(members):
+            if member.split == part and courses[i].ended != "rung":
+                found.setdefault((member.learning_rate, member.gain), []).append(i)
+        best = {
+            setting: tuple(np.mean([(courses[i].validation, -courses[i].validation_loss) for i in some], axis=0))
+            for setting, some in found.items()
+        }
+        left = max(2, (len(found) + 1) // 2)
+        for setting in sorted(best, key=lambda setting: best[setting], reverse=True)[left:]:
+            yield from found[setting]
 
 
 # --- stacked --------------------------------------------------------------------------------------------------------------
@@ -112,51 +253,76 @@ class _Stacked:
 
     Autograd takes the same steps in more than twice the time: it records each operation, and keeps, copies and clears more
     than these few need.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Of the layers.
+    members : sequence of Member
+        Those of one learning rate stand side by side, and of these those of one split.
     """
 
-    def __init__(self, sizes: Sequence[int], made: Ingredients, members: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, sizes: Sequence[int], made: Ingredients, members: Sequence[Member], data: _Tables, plan: Plan) -> None:
+        self._data, self._plan = data, plan
+        self._flat = data.features.flatten(1)
         # The outputs are transposed, (stack, outputs, rows): matrices of few columns are multiplied at a tenth of the speed.
-        shapes = [(len(members), b, a) for a, b in pairwise(sizes)]
-        shapes += [(len(members), 1, size) for size in sizes[1:-1]] + [(len(members), sizes[-1], 1)]
-        lengths = [math.prod(shape) for shape in shapes]
-        # One block of all parameters, one of their gradients and two of Adam's: a single call steps them.
-        self._blocks = [torch.zeros(sum(lengths)) for _ in range(4)]
-        self._steps = torch.zeros((), dtype=torch.float32)
-        views, slopes = (
-            [piece.view(shape) for piece, shape in zip(block.split(lengths), shapes, strict=True)] for block in self._blocks[:2]
-        )
-        layers = len(sizes) - 1
-        self.weights, self.biases = views[:layers], views[layers:]
-        self._weight_gradients, self._bias_gradients = slopes[:layers], slopes[layers:]
-        for i, (seed, part) in enumerate(members):
-            for weight, drawn in zip(self.weights, initial(sizes, made.gain, seed, part), strict=True):
-                weight[i] = drawn.T
-        self.activation = made.activation
+        self._shapes = [(b, a) for a, b in pairwise(sizes)] + [(1, size) for size in sizes[1:-1]] + [(sizes[-1], 1)]
+        self._layers = len(sizes) - 1
+        self._made = made
         self._pull = operation(made.activation, ("x",), 1)  # f'(z) times a gradient, in one go
         self._settings = [parameter.default for parameter in made.activation.parameters.values()]
+        self._seconds = [0.0] * len(members)
+        self._numbers = list(range(len(members)))  # of those that are trained among all
+        self._batches = [_Batches(data.parts[m.split].train, plan.batch_size, m.seed, m.split) for m in members]
+        self._steps = torch.zeros((), dtype=torch.float32)
+        self._lay_out(members, [[torch.zeros(len(members), *shape) for shape in self._shapes] for _ in range(4)])
+        for i, member in enumerate(members):
+            drawn = initial(sizes, made.gains[member.gain], member.seed, member.split)
+            for weight, values in zip(self.weights, drawn, strict=True):
+                weight[i] = values.T
+        self._kept = [piece.clone() for piece in (*self.weights, *self.biases)]
 
-    def only(self, which: slice) -> _Stacked:
-        """Return some of the networks; they share their weights with these."""
-        some = copy(self)
-        some.weights, some.biases = [w[which] for w in self.weights], [b[which] for b in self.biases]
-        return some
+    def _lay_out(self, members: Sequence[Member], pieces: Sequence[Sequence[torch.Tensor]]) -> None:
+        """Take parameters, their gradients and Adam's two moments of some networks."""
+        # One block of each: a single call steps all that have one learning rate.
+        self.members = list(members)
+        blocks = [torch.cat([piece.reshape(-1) for piece in each]) for each in pieces]
+        lengths = [piece.numel() for piece in pieces[0]]
+        self._views = [
+            [piece.view(len(members), *shape) for piece, shape in zip(block.split(lengths), self._shapes, strict=True)]
+            for block in blocks
+        ]
+        self.weights, self.biases = self._views[0][: self._layers], self._views[0][self._layers :]
+        self._weight_gradients, self._bias_gradients = self._views[1][: self._layers], self._views[1][self._layers :]
+        self._by_rate = [
+            (rate, [[view[some] for view in views] for views in self._views])
+            if len(members) > some.stop - some.start
+            else (rate, [[block] for block in blocks])
+            for rate, some in _runs([member.learning_rate for member in members])
+        ]
+        self.by_split = [(part, some) for (_, part), some in _runs([(m.learning_rate, m.split) for m in members])]
+        self._class_weights = None
+        if self._data.weights is not None:
+            self._class_weights = self._data.weights[[member.split for member in members]]
 
-    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
-        """Return what goes into each layer, what goes into each activation, and the outputs."""
+    def forward(
+        self, x: torch.Tensor, which: slice = slice(None)
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
+        """Return what goes into each layer, what goes into each activation, and the outputs, of some of the networks."""
         inputs, before = [x], []
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            before.append(torch.baddbmm(bias, inputs[-1], weight.mT))
-            inputs.append(self.activation(before[-1]))
-        return inputs, before, torch.baddbmm(self.biases[-1], self.weights[-1], inputs[-1].mT)
+            before.append(torch.baddbmm(bias[which], inputs[-1], weight[which].mT))
+            inputs.append(self._made.activation(before[-1]))
+        return inputs, before, torch.baddbmm(self.biases[-1][which], self.weights[-1][which], inputs[-1].mT)
 
-    def gradients(self, before: Sequence[torch.Tensor], dy: torch.Tensor) -> Iterator[torch.Tensor]:
+    def gradients(self, before: Sequence[torch.Tensor], dy: torch.Tensor, which: slice = slice(None)) -> Iterator[torch.Tensor]:
         """Yield the gradient for what goes into each activation, the last one first, given that for the outputs."""
-        dh = torch.bmm(dy.mT, self.weights[-1])
+        dh = torch.bmm(dy.mT, self.weights[-1][which])
         for layer in reversed(range(len(before))):
             dz = self._pull(dh, before[layer], *self._settings)
             yield dz
             if layer:
-                dh = torch.bmm(dz, self.weights[layer])
+                dh = torch.bmm(dz, self.weights[layer][which])
 
     def backward(self, inputs: Sequence[torch.Tensor], before: Sequence[torch.Tensor], dy: torch.Tensor) -> None:
         """Set the gradients of all parameters, given that for the outputs."""
@@ -166,122 +332,180 @@ class _Stacked:
             torch.bmm(dz.mT, inputs[layer], out=self._weight_gradients[layer])
             torch.sum(dz, 1, keepdim=True, out=self._bias_gradients[layer])
 
-    def step(self, learning_rate: float) -> None:
+    def step(self) -> None:
         """Take a step of Adam.
 
-        It is the call that torch.optim.Adam makes, without what is around it, which takes longer than the step of a small
+        It is the call that torch.optim.AdamW makes, without what is around it, which takes longer than the step of a small
         network, and which loads torch's compiler for two seconds.
         """
         self._steps += 1
-        parameters, gradients, means, squares = self._blocks
-        torch._fused_adam_(
-            [parameters],
-            [gradients],
-            [means],
-            [squares],
-            [],
-            [self._steps],
-            lr=learning_rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
+        for rate, (parameters, gradients, means, squares) in self._by_rate:
+            torch._fused_adamw_(
+                parameters,
+                gradients,
+                means,
+                squares,
+                [],
+                [self._steps] * len(parameters),
+                lr=rate,
+                beta1=0.9,
+                beta2=0.999,
+                weight_decay=self._plan.weight_decay,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def train(self, steps: int) -> list[float]:
+        """Take so many steps with each network; return their mean training losses."""
+        clock = time.process_time()  # not the wall's: other programs must not make an activation look slow
+        total, seen = torch.zeros(len(self.members)), 0
+        for _ in range(steps):
+            rows = torch.stack([batches.next() for batches in self._batches])
+            inputs, before, outputs = self.forward(_rows(self._flat, rows))
+            loss, dy = self._loss_and_gradient(outputs, _rows(self._data.targets, rows))
+            self.backward(inputs, before, dy / rows.shape[1])
+            self.step()
+            total += loss.sum(1)
+            seen += rows.shape[1]
+        share = (time.process_time() - clock) / len(self.members)
+        for number in self._numbers:
+            self._seconds[number] += share
+        return (total / seen).tolist()
+
+    def validate(self) -> tuple[list[float], list[float]]:
+        """Return the validation score and loss of each network."""
+        return self.evaluate("validation")
+
+    def evaluate(self, which: str) -> tuple[list[float], list[float]]:
+        """Return score and loss on some of the rows."""
+        scores: list[float] = []
+        losses: list[float] = []
+        for part, some in self.by_split:
+            rows = torch.from_numpy(getattr(self._data.parts[part], which))
+            count = some.stop - some.start
+            blocks = [self.forward(self._flat[block].expand(count, -1, -1), some)[-1] for block in rows.split(_BLOCK)]
+            outputs = torch.cat(blocks, dim=2)
+            scores += self._data.judge(outputs.mT, part, which)
+            targets = self._data.targets[rows]
+            losses += self._loss_and_gradient(outputs, targets.expand(count, *targets.shape), some)[0].double().mean(1).tolist()
+        return scores, [loss if math.isfinite(loss) else math.inf for loss in losses]
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Remember the weights that some of the networks have now."""
+        if places:
+            numbers = [self._numbers[place] for place in places]
+            for kept, now in zip(self._kept, (*self.weights, *self.biases), strict=True):
+                kept[numbers] = now[places]
+
+    def go_on(self, places: Sequence[int]) -> None:
+        """Train only these networks from now on."""
+        self._numbers = [self._numbers[place] for place in places]
+        self._batches = [self._batches[place] for place in places]
+        some = [self.members[place] for place in places]
+        self._lay_out(some, [[view[places] for view in views] for views in self._views])
+
+    def seconds(self) -> list[float]:
+        """Return the CPU time of each of all networks."""
+        return self._seconds
+
+    def restore(self, members: Sequence[Member]) -> None:
+        """Return to all networks, each with the weights that were kept."""
+        self._lay_out(members, [self._kept, self._kept])  # nobody takes a step any more
 
     def finite(self) -> list[bool]:
         """Whether all parameters of each network are finite."""
         seen = [torch.isfinite(p).flatten(1).all(1) for p in (*self.weights, *self.biases)]
         return torch.stack(seen).all(0).tolist()
 
+    def probe(self) -> list[dict[str, Any]]:
+        """Return the health of each network on training rows."""
+        profiles = []
+        for part, some in self.by_split:
+            rows = torch.from_numpy(self._data.parts[part].train[:PROBED_ROWS])
+            count = some.stop - some.start
+            health = [Health(self._made.activation, stack=1, shape=self._made.shape) for _ in range(self._layers - 1)]
+            _, before, outputs = self.forward(self._flat[rows].expand(count, -1, -1), some)
+            targets = self._data.targets[rows]
+            _, dy = self._loss_and_gradient(outputs, targets.expand(count, *targets.shape), some)
+            for layer, z, gradient in zip(health[::-1], before[::-1], self.gradients(before, dy, some), strict=True):
+                layer.update(z, gradient, slope=self._made.activation.derivative(z))
+            seen = [layer.result() for layer in health]
+            profiles += [_profile(seen, i) for i in range(count)]
+        return profiles
+
+    def _loss_and_gradient(
+        self, outputs: torch.Tensor, targets: torch.Tensor, which: slice = slice(None)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of each sample, that of :func:`_loss`, and its gradient for the outputs (stack, outputs, rows)."""
+        if not self._data.is_classes:
+            off = outputs - targets.mT
+            return off.square().mean(1), 2 / off.shape[1] * off
+        logarithms, chosen = torch.log_softmax(outputs, 1), targets.unsqueeze(1)
+        losses = -logarithms.gather(1, chosen).squeeze(1)
+        gradient = logarithms.exp_()
+        gradient.scatter_add_(1, chosen, gradient.new_full((1, 1, 1), -1.0).expand(chosen.shape))
+        if self._class_weights is not None:
+            weights = self._class_weights[which].gather(1, targets)
+            losses, gradient = losses * weights, gradient * weights.unsqueeze(1)
+        return losses, gradient
+
+
+def _runs(values: Sequence[Any]) -> Iterator[tuple[Any, slice]]:
+    """Yield each value of a sequence, and where it stands side by side."""
+    start = 0
+    for value, some in groupby(values):
+        count = len(list(some))
+        yield value, slice(start, start + count)
+        start += count
+
 
 @torch.no_grad()
 def train_stack(stack: Stack, plan: Plan, made: Ingredients, data: _Tables) -> list[Result]:
     """Train the members of a stack as one batched program."""
-    flat = data.features.flatten(1)
-    sizes = [flat.shape[1], *plan.widths, data.outputs]
-    members = sorted(stack.members, key=lambda member: member[1])  # those of a split are one slice
-    networks = _Stacked(sizes, made, members)
-    batches = [_Batches(data.parts[part].train, seed, part) for seed, part in members]
-    first_of = [i for i, member in enumerate(members) if i == 0 or member[1] != members[i - 1][1]]
-    of_part = {members[a][1]: (b - a, networks.only(slice(a, b))) for a, b in pairwise([*first_of, len(members)])}
-
-    def evaluate(which: str) -> list[float]:
-        scores = []
-        for part, (count, some) in of_part.items():
-            rows = torch.from_numpy(getattr(data.parts[part], which))
-            blocks = [some.forward(flat[block].expand(count, -1, -1))[-1] for block in rows.split(_BLOCK)]
-            scores += _scores(torch.cat(blocks, dim=2).mT, data.targets[rows], data.classes, data.constant[part])
-        return scores
-
-    def probe() -> tuple[list[float], list[dict[str, Any]]]:
-        losses: list[float] = []
-        profiles = []
-        for part, (count, some) in of_part.items():
-            rows = torch.from_numpy(data.parts[part].train[:PROBED_ROWS])
-            health = [Health(made.activation, stack=1, shape=made.shape) for _ in plan.widths]
-            _, before, outputs = some.forward(flat[rows].expand(count, -1, -1))
-            found, dy = _loss_and_gradient(outputs, data.targets[rows].expand(count, -1), data.classes)
-            losses += found.double().mean(1).tolist()
-            for layer, z, gradient in zip(health[::-1], before[::-1], some.gradients(before, dy), strict=True):
-                layer.update(z, gradient, slope=made.activation.derivative(z))
-            seen = [layer.result() for layer in health]
-            profiles += [_profile(seen, i) for i in range(count)]
-        return losses, profiles
-
-    first, start = probe()
-    curve, losses = [], []
-    seconds = 0.0
-    for _ in range(plan.epochs):
-        clock = time.process_time()  # not the wall's: other programs must not make an activation look slow
-        order = torch.stack([batch.epoch() for batch in batches])
-        total = torch.zeros(len(members))
-        for rows in order.split(plan.batch_size, dim=1):
-            inputs, before, outputs = networks.forward(_rows(flat, rows))
-            loss, dy = _loss_and_gradient(outputs, _rows(data.targets, rows), data.classes)
-            networks.backward(inputs, before, dy / rows.shape[1])
-            networks.step(stack.learning_rate)
-            total += loss.sum(1)
-        seconds += time.process_time() - clock
-        losses.append((total / order.shape[1]).tolist())
-        curve.append(evaluate("validation"))
-    _, end = probe()
-    test = evaluate("test")
-    finite = networks.finite()
-    results = {
-        member: Result(
-            status=_status([epoch[i] for epoch in losses], first[i], finite[i]),
-            score=test[i],
-            validation=curve[-1][i],
-            loss=[_round(epoch[i]) for epoch in losses],
-            curve=[_round(epoch[i]) for epoch in curve],
-            health={"start": start[i], "end": end[i]},
-            seconds=seconds / len(members),
-        )
-        for i, member in enumerate(members)
-    }
+    sizes = [data.features[0].numel(), *plan.widths, data.outputs]
+    members = sorted(stack.members, key=lambda member: (member.learning_rate, member.split))
+    networks = _Stacked(sizes, made, members, data, plan)
+    # The test rows are for what is judged: what only chooses a setting has no score on them.
+    judged = stack.kind == "judged"
+    start = networks.probe() if judged else []
+    courses = _follow(networks, members, data.length, compete=stack.kind == "tuning")
+    networks.restore(members)
+    end = networks.probe() if judged else []
+    test = networks.evaluate("test")[0] if judged else [math.nan] * len(members)
+    health = [{"start": a, "end": b} for a, b in zip(start, end, strict=True)] or [{}] * len(members)
+    each = zip(members, courses, networks.finite(), test, health, networks.seconds(), strict=True)
+    results = {member: _result(course, data, member, *rest) for member, course, *rest in each}
     return [results[member] for member in stack.members]
+
+
+def _result(
+    course: _Course,
+    data: _Tables,
+    member: Member,
+    finite: bool,
+    test: float,
+    health: dict[str, Any],
+    seconds: float,
+) -> Result:
+    return Result(
+        status=course.status(data, member.split, finite=finite),
+        score=test,
+        validation=course.validation,
+        validation_loss=course.validation_loss,
+        steps=course.steps,
+        best=course.best,
+        ended=course.ended,
+        loss=[_round(value) for value in course.loss],
+        curve=[_round(value) for value in course.curve],
+        health=health,
+        seconds=seconds,
+    )
 
 
 def _rows(table: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """Return table[rows], several times faster."""
     return table.index_select(0, rows.reshape(-1)).view(*rows.shape, *table.shape[1:])
-
-
-def _loss_and_gradient(outputs: torch.Tensor, targets: torch.Tensor, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss of each sample, that of :func:`_loss`, and its gradient for the outputs (stack, outputs, rows)."""
-    if classes:
-        logarithms, chosen = torch.log_softmax(outputs, 1), targets.unsqueeze(1)
-        losses = -logarithms.gather(1, chosen).squeeze(1)
-        gradient = logarithms.exp_()
-        return losses, gradient.scatter_add_(1, chosen, gradient.new_full((1, 1, 1), -1.0).expand(chosen.shape))
-    off = outputs - targets.unsqueeze(1)
-    return off.square().squeeze(1), 2 * off
-
-
-def _status(losses: Sequence[float], first: float, finite: bool) -> str:
-    return "ok" if finite and all(map(math.isfinite, losses)) and losses[-1] <= first else "diverged"
 
 
 def _round(value: float) -> float | None:
@@ -345,16 +569,25 @@ def _mark_axes(model: torch.nn.Module) -> None:
             module.register_forward_hook(hook(1))
 
 
+_NORMALISATION: dict[str, Callable[[int], torch.nn.Module]] = {
+    "none": lambda width: torch.nn.Identity(),
+    "batch": torch.nn.BatchNorm1d,
+    "layer": torch.nn.LayerNorm,
+}
+
+
 class _Perceptron(torch.nn.Module):
-    def __init__(self, sizes: Sequence[int], site: Site) -> None:
+    def __init__(self, sizes: Sequence[int], site: Site, normalisation: str) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.normalisations = torch.nn.ModuleList(_NORMALISATION[normalisation](width) for width in sizes[1:-1])
         self.site = site
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in list(self.layers)[:-1]:
-            x = self.site(layer(x))
-        return self.layers[-1](x)  # type: ignore[no-any-return]
+        *hidden, last = self.layers
+        for layer, normalise in zip(hidden, self.normalisations, strict=True):
+            x = self.site(normalise(layer(x)))
+        return last(x)  # type: ignore[no-any-return]
 
 
 def _initialise(model: torch.nn.Module, gain: float, draw: torch.Generator) -> None:
@@ -370,116 +603,196 @@ def _initialise(model: torch.nn.Module, gain: float, draw: torch.Generator) -> N
             factor = gain
 
 
-def train_loop(stack: Stack, plan: Plan, made: Ingredients, data: _Tables, factory: Factory | None = None) -> list[Result]:
-    """Train the members of a stack one after the other: wide networks, and the user's own."""
-    return [_train_one(stack, seed, part, plan, made, data, factory) for seed, part in stack.members]
+class _One:
+    """A network of its own: a wide one, or of the user's model."""
 
+    def __init__(self, stack: Stack, member: Member, plan: Plan, made: Ingredients, data: _Tables, factory: Factory | None):
+        self._data, self._rows, self._made, self._member = data, data.parts[member.split], made, member
+        self._features = data.features if factory else data.features.flatten(1)
+        self._weights = None if data.weights is None else data.weights[member.split]
+        self._site = Site(made.activation)
+        # Whatever draws random numbers in the user's model, such as dropout, is the same for all activations.
+        torch.manual_seed(int(np.random.SeedSequence((3, member.seed, member.split)).generate_state(1)[0]))
+        self.model = self._make(plan, factory)
+        self._random = torch.get_rng_state()
+        _mark_axes(self.model)
+        self._batches = _Batches(self._rows.train, plan.batch_size, member.seed, member.split)
+        self._optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=member.learning_rate, weight_decay=plan.weight_decay, fused=True
+        )
+        self._kept = deepcopy(self.model.state_dict())
+        self.seconds = 0.0
 
-def _train_one(
-    stack: Stack, seed: int, part: int, plan: Plan, made: Ingredients, data: _Tables, factory: Factory | None
-) -> Result:
-    features = data.features if factory else data.features.flatten(1)
-    site = Site(made.activation)
-    if factory is None:
-        sizes = [features.shape[1], *plan.widths, data.outputs]
-        model: torch.nn.Module = _Perceptron(sizes, site)
-        for layer, weight in zip(model.layers, initial(sizes, made.gain, seed, part), strict=True):  # type: ignore[arg-type]
-            with torch.no_grad():
-                layer.weight.copy_(weight.T)
-                layer.bias.zero_()
-    else:
-        # Whatever else draws random numbers in there, such as dropout, is the same for all activations, too.
-        torch.manual_seed(int(np.random.SeedSequence((3, seed, part)).generate_state(1)[0]))
-        model = factory(site)
-        if not isinstance(model, torch.nn.Module):
-            raise TypeError(f"the model factory must return a torch.nn.Module, got {type(model).__name__}")
-        if stack.gain != "own":
-            _initialise(model, made.gain, _generator(1, seed, part))
-    _mark_axes(model)
-    rows_of = data.parts[part]
+    def _make(self, plan: Plan, factory: Factory | None) -> torch.nn.Module:
+        gain, seed, part = self._made.gains[self._member.gain], self._member.seed, self._member.split
+        if factory is None:
+            sizes = [self._features.shape[1], *plan.widths, self._data.outputs]
+            model = _Perceptron(sizes, self._site, plan.normalisation)
+            for layer, weight in zip(model.layers, initial(sizes, gain, seed, part), strict=True):
+                with torch.no_grad():
+                    layer.weight.copy_(weight.T)  # type: ignore[operator]
+                    layer.bias.zero_()  # type: ignore[operator]
+            return model
+        own = factory(self._site)
+        check_is_module(own)
+        if self._member.gain != "own":
+            _initialise(own, gain, _generator(1, seed, part))
+        return own
 
-    def outputs(rows: torch.Tensor) -> torch.Tensor:
-        out = model(features[rows])
-        if not data.classes and out.ndim == 1:
-            out = out.unsqueeze(-1)
-        if out.shape != (len(rows), data.outputs):
-            raise ValueError(f"the model must return {data.outputs} numbers per row, got shape {tuple(out.shape)}")
-        return out  # type: ignore[no-any-return]
+    def outputs(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return what the model makes of some rows."""
+        return check_outputs(self.model(self._features[rows]), len(rows), self._data.outputs, is_classes=self._data.is_classes)
 
-    def evaluate(which: str) -> float:
-        rows = torch.from_numpy(getattr(rows_of, which))
-        model.eval()
-        with torch.no_grad():
-            out = torch.cat([outputs(block) for block in rows.split(_BLOCK)])
-        model.train()
-        return _scores(out[None], data.targets[rows], data.classes, data.constant[part])[0]
+    def _loss(self, outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return _loss(outputs, self._data.targets[rows], self._weights, is_classes=self._data.is_classes)
 
-    def probe() -> tuple[float, list[LayerHealth]]:
-        rows = torch.from_numpy(rows_of.train[:PROBED_ROWS])
+    def train(self, steps: int) -> float:
+        """Take so many steps; return the mean training loss."""
+        torch.set_rng_state(self._random)
+        clock = time.process_time()
+        total, seen = 0.0, 0
+        for _ in range(steps):
+            rows = self._batches.next()
+            loss = self._loss(self.outputs(rows), rows)
+            self._optimiser.zero_grad(set_to_none=True)
+            loss.mean().backward()
+            self._optimiser.step()
+            total += loss.sum().item()
+            seen += len(rows)
+        self.seconds += time.process_time() - clock
+        self._random = torch.get_rng_state()
+        return total / seen
+
+    @torch.no_grad()
+    def evaluate(self, which: str) -> tuple[float, float]:
+        """Return score and loss on some of the rows."""
+        rows = torch.from_numpy(getattr(self._rows, which))
+        self.model.eval()
+        outputs = torch.cat([self.outputs(block) for block in rows.split(_BLOCK)])
+        self.model.train()
+        loss = self._loss(outputs, rows).double().mean().item()
+        return self._data.judge(outputs[None], self._member.split, which)[0], loss if math.isfinite(loss) else math.inf
+
+    def keep(self) -> None:
+        """Remember the weights of now."""
+        self._kept = deepcopy(self.model.state_dict())
+
+    def restore(self) -> None:
+        """Return to them."""
+        self.model.load_state_dict(self._kept)
+
+    def finite(self) -> bool:
+        """Whether all parameters are finite."""
+        return all(bool(torch.isfinite(p).all()) for p in self.model.parameters())
+
+    def probe(self) -> dict[str, Any]:
+        """Return the health on training rows."""
+        rows = torch.from_numpy(self._rows.train[:PROBED_ROWS])
         health: list[Health] = []
-        total = 0.0
-        model.eval()  # the statistics of normalisation layers are not the probe's to change
+        self.model.eval()  # the statistics of normalisation layers are not the probe's to change
         for block in rows.split(_BLOCK):
-            site.kept = []
-            losses = _loss(outputs(block), data.targets[block], data.classes)
-            total += losses.sum().item()
+            self._site.kept = []
+            losses = self._loss(self.outputs(block), block)
             # What does not say where its units are is not observed: a guess from the number of axes would be a wrong answer.
-            places = [(z, axis) for z, axis in site.kept if axis is not None and z.requires_grad]
-            site.kept = None
-            health = health or [Health(made.activation, shape=made.shape) for _ in places]
+            places = [(z, axis) for z, axis in self._site.kept if axis is not None and z.requires_grad]
+            self._site.kept = None
+            health = health or [Health(self._made.activation, shape=self._made.shape) for _ in places]
             if places:
                 gradients = torch.autograd.grad(losses.sum(), [z for z, _ in places], allow_unused=True)
                 for layer, (z, axis), gradient in zip(health, places, gradients, strict=True):
                     layer.update(z.detach(), gradient, axis=axis)
-        model.train()
-        return total / len(rows), [layer.result() for layer in health]
+        self.model.train()
+        return _profile([layer.result() for layer in health], ())
 
-    first, start = probe()
-    optimiser = torch.optim.Adam(model.parameters(), lr=stack.learning_rate, fused=True)
-    batches = _Batches(rows_of.train, seed, part)
-    curve, losses, seconds = [], [], 0.0
-    for _ in range(plan.epochs):
-        clock = time.process_time()
-        order = batches.epoch()
-        total = 0.0
-        for rows in order.split(plan.batch_size):
-            loss = _loss(outputs(rows), data.targets[rows], data.classes)
-            optimiser.zero_grad(set_to_none=True)
-            loss.mean().backward()
-            optimiser.step()
-            total += loss.sum().item()
-        seconds += time.process_time() - clock
-        losses.append(total / len(order))
-        curve.append(evaluate("validation"))
-    _, end = probe()
-    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
-    return Result(
-        status=_status(losses, first, finite),
-        score=evaluate("test"),
-        validation=curve[-1],
-        loss=[_round(value) for value in losses],
-        curve=[_round(value) for value in curve],
-        health={"start": _profile(start, ()), "end": _profile(end, ())},
-        seconds=seconds,
-    )
+
+class _Several:
+    """Networks of their own, one after the other between two checks."""
+
+    def __init__(self, networks: Sequence[_One]) -> None:
+        self.all = networks
+        self._trained = list(networks)
+
+    def train(self, steps: int) -> list[float]:
+        return [one.train(steps) for one in self._trained]
+
+    def validate(self) -> tuple[list[float], list[float]]:
+        scores, losses = zip(*(one.evaluate("validation") for one in self._trained), strict=True)
+        return list(scores), list(losses)
+
+    def keep(self, places: Sequence[int]) -> None:
+        for place in places:
+            self._trained[place].keep()
+
+    def go_on(self, places: Sequence[int]) -> None:
+        self._trained = [self._trained[place] for place in places]
+
+    def seconds(self) -> list[float]:
+        return [one.seconds for one in self.all]
+
+
+def check_is_module(model: Any) -> None:
+    """Refuse what a factory made if it is no module."""
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"the model factory must return a torch.nn.Module, got {type(model).__name__}")
+
+
+def check_outputs(out: Any, rows: int, outputs: int, *, is_classes: bool) -> torch.Tensor:
+    """Return what a model put out as (rows, outputs)."""
+    if not isinstance(out, torch.Tensor):
+        raise TypeError(f"the model must return a tensor, got {type(out).__name__}")
+    if not is_classes and outputs == 1 and out.ndim == 1:
+        out = out[:, None]
+    if out.shape != (rows, outputs):
+        what = "a number for each class" if is_classes else "a number for each target"
+        raise ValueError(
+            f"the model must return {outputs} numbers per row, {what}, got shape {tuple(out.shape)} for {rows} rows"
+        )
+    checked: torch.Tensor = out
+    return checked
+
+
+def train_loop(stack: Stack, plan: Plan, made: Ingredients, data: _Tables, factory: Factory | None = None) -> list[Result]:
+    """Train the members of a stack one after the other: wide or normalised networks, and the user's own."""
+    compete, judged = stack.kind == "tuning", stack.kind == "judged"
+    # Those that compete are in memory together, and no more.
+    parts = sorted({m.split for m in stack.members})
+    groups = [[m for m in stack.members if m.split == part] for part in parts] if compete else [[m] for m in stack.members]
+    results = {}
+    for members in groups:
+        networks = _Several([_One(stack, member, plan, made, data, factory) for member in members])
+        starts = [one.probe() if judged else {} for one in networks.all]
+        courses = _follow(networks, members, data.length, compete=compete)
+        for one, member, course, start in zip(networks.all, members, courses, starts, strict=True):
+            one.restore()
+            health = {"start": start, "end": one.probe()} if judged else {}
+            test = one.evaluate("test")[0] if judged else math.nan
+            results[member] = _result(course, data, member, one.finite(), test, health, one.seconds)
+    return [results[member] for member in stack.members]
 
 
 # --- the door -------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4)
-def _cached_tables(dataset: Dataset, splits: int) -> _Tables:
-    return tables(dataset, splits)
+def _cached_tables(dataset: Dataset, plan: Plan) -> _Tables:
+    return tables(dataset, plan)
 
 
 def train(
-    stack: Stack, plan: Plan, made: Ingredients, dataset: Dataset, factory: Factory | None = None
+    stack: Stack,
+    plan: Plan,
+    made: Ingredients | None,
+    datasets: Mapping[str, Dataset],
+    factories: Mapping[str, Factory] | None = None,
 ) -> list[dict[str, Any]]:
     """Train a stack's members in the way that is fastest for them; what goes wrong is a result, too."""
     torch.set_num_threads(1)  # two threads each of two processes on two cores wait for one another most of the time
+    dataset, factory = datasets[stack.dataset], factories[stack.dataset] if factories else None
     try:
-        data = _cached_tables(dataset, plan.splits)
-        if factory is None and max(plan.widths) <= WIDEST_STACK:
+        if made is None:
+            return [_baseline(stack, member.split, plan, dataset) for member in stack.members]
+        data = _cached_tables(dataset, plan)
+        if factory is None and max(plan.widths) <= WIDEST_STACK and plan.normalisation == "none":
             results = train_stack(stack, plan, made, data)
         else:
             results = train_loop(stack, plan, made, data, factory)
@@ -487,3 +800,12 @@ def train(
         text = f"{type(error).__name__}: {error}".splitlines()[0][:500]
         return [failed(text) for _ in stack.members]
     return [result.as_dict() for result in results]
+
+
+def _baseline(stack: Stack, number: int, plan: Plan, dataset: Dataset) -> dict[str, Any]:
+    clock = time.process_time()
+    dataset = sampled(dataset, plan.rows)
+    part = split(dataset, plan.splits)[number]
+    metric = METRICS[plan.metric or DEFAULT[dataset.task]]
+    test, validation = fit(stack.activation, dataset, part, metric, plan.class_weights)
+    return Result("ok", test, validation, seconds=time.process_time() - clock).as_dict()

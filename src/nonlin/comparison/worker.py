@@ -29,10 +29,10 @@ def main() -> None:
     from nonlin.comparison.training import train
 
     while True:
-        number, stack, made = cloudpickle.loads(tasks.get())
-        results = train(stack, setup["plan"], made, setup["datasets"][stack.dataset], setup["factory"])
+        stack, plan, made = cloudpickle.loads(tasks.get())
+        results = train(stack, plan, made, setup["datasets"], setup["factories"])
         try:
-            pickle.dump((number, results), answers)
+            pickle.dump(results, answers)
             answers.flush()
         except BrokenPipeError:
             return
