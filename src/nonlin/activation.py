@@ -141,6 +141,14 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
     return (dtype.char in "efd" and dtype.isnative) or dtype.name == "bfloat16"
 
 
+def _is_narrow(operands: tuple[Any, ...]) -> bool:
+    """Whether they are an array of 16 bits and arrays of its dtype, or numbers, which then need not be rounded to it."""
+    dtype = getattr(operands[0], "dtype", None)
+    if not isinstance(dtype, np.dtype) or dtype.itemsize != 2 or not _is_floating(dtype):
+        return False
+    return all(type(operand) in _NUMBERS or getattr(operand, "dtype", None) == dtype for operand in operands[1:])
+
+
 #: What takes care of a framework's arrays: the package they come from, the class in it, and the module of ours.
 _ROOMS: Mapping[str, tuple[str, str]] = {"torch": ("Tensor", "nonlin.torch.dispatch")}
 _room_of: dict[type, str] = {np.ndarray: "", float: "", int: ""}
@@ -232,7 +240,7 @@ class Activation:
         self.__module__ = module
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
-        self._ufuncs: dict[tuple[str, tuple[int, ...], str], np.ufunc] = {}
+        self._ufuncs: dict[tuple[str, tuple[int, ...], str, bool], np.ufunc] = {}
         self.root: Activation = self
         self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
         self.serial = next(_serials)
@@ -324,12 +332,13 @@ class Activation:
         if framework is not None:
             return _one_or_all([framework.evaluate(self, wrt, order, arguments, keywords) for order in orders])
         precision = get_precision()
-        found = self._ufuncs.get((wrt, orders, precision))
-        ufunc = self._ufunc(wrt, orders) if found is None else found
+        narrow = bool(self.parameters) and keywords.keys() <= _OUT and _is_narrow(arguments)
+        found = self._ufuncs.get((wrt, orders, precision, narrow))
+        ufunc = self._ufunc(wrt, orders, narrow=narrow) if found is None else found
         if found is None:
             compile_loop(ufunc, getattr(arguments[0], "dtype", _DEFAULT_DTYPE))
         if "ml_dtypes" in sys.modules and any(map(_is_bfloat16, arguments)):
-            arguments = self._with_bfloat16(ufunc, arguments, wrt, orders)
+            arguments = self._with_bfloat16(ufunc, arguments, wrt, orders, narrow=narrow)
         if (
             takes_defaults
             and len(self.operands) == 1
@@ -339,12 +348,13 @@ class Activation:
         ):
             dtype = arguments[0].dtype
             # Another thread may have set another precision meanwhile.
-            if _is_floating(dtype) and self._ufuncs.get((wrt, orders, precision)) is ufunc:
-                (self._slopes if orders[0] else self._values)[precision, dtype] = self._small_call(ufunc, dtype)
+            if _is_floating(dtype) and self._ufuncs.get((wrt, orders, precision, narrow)) is ufunc:
+                given = np.dtype(np.float32) if narrow else dtype
+                (self._slopes if orders[0] else self._values)[precision, dtype] = self._small_call(ufunc, given)
         return self._apply(ufunc, arguments, keywords)
 
     def _small_call(self, ufunc: np.ufunc, dtype: np.dtype[Any]) -> _SmallCall:
-        """Return what evaluates a ufunc of one array of that dtype at the default parameters, or returns None for other calls.
+        """Return what evaluates a ufunc of one array at the defaults, in that dtype, or returns None for other calls.
 
         NumPy's own functions take half a microsecond on few numbers. That is also what looking at the arguments costs, so
         there is only what a call of this kind needs: the defaults are numbers of that dtype already, and a call without
@@ -437,12 +447,14 @@ class Activation:
         formula = self.formula if order == 0 else differentiate(self.formula, wrt, order)
         return substitute(formula, dict(zip((*self.operands, *self.parameters), operands, strict=True)))
 
-    def _with_bfloat16(self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, orders: tuple[int, ...]) -> tuple[Any, ...]:
-        """Make sure of the ufunc's loop for bfloat16, and give Python numbers beside such arrays their dtype."""
-        add_bfloat16(ufunc, self.root._function(wrt, orders))
+    def _with_bfloat16(
+        self, ufunc: np.ufunc, operands: tuple[Any, ...], wrt: str, orders: tuple[int, ...], *, narrow: bool
+    ) -> tuple[Any, ...]:
+        """Make sure of the ufunc's loop for bfloat16, and give Python numbers beside such arrays the parameters' dtype."""
+        add_bfloat16(ufunc, self.root._function(wrt, orders, narrow=narrow))
         # NumPy knows weak scalars for its own dtypes only.
-        bfloat16 = sys.modules["ml_dtypes"].bfloat16
-        return tuple(np.asarray(o, bfloat16) if isinstance(o, (int, float)) else o for o in operands)
+        dtype = np.float32 if narrow else sys.modules["ml_dtypes"].bfloat16
+        return tuple(np.asarray(o, dtype) if isinstance(o, (int, float)) else o for o in operands)
 
     def _explained(self, error: Exception, operands: tuple[Any, ...]) -> Exception:
         """Return the error that says what this call got wrong."""
@@ -471,18 +483,18 @@ class Activation:
         """Return the ``numpy.ufunc`` of a derivative."""
         return self._ufunc(wrt, (order,))
 
-    def _ufunc(self, wrt: str, orders: tuple[int, ...]) -> np.ufunc:
-        key = (wrt, orders, get_precision())
+    def _ufunc(self, wrt: str, orders: tuple[int, ...], *, narrow: bool = False) -> np.ufunc:
+        key = (wrt, orders, get_precision(), narrow)
         if key not in self._ufuncs:
             if wrt not in (*self.operands, *self.parameters):
                 names = ", ".join((*self.operands, *self.parameters))
                 raise ValueError(f"{self.name}: wrt must be one of {names}, got {wrt!r}")
             is_root = self.root is self
-            ufunc = make_ufunc(self._function(wrt, orders)) if is_root else self.root._ufunc(wrt, orders)
-            self._ufuncs.setdefault(key, ufunc)
+            made = make_ufunc(self._function(wrt, orders, narrow=narrow)) if is_root else None
+            self._ufuncs.setdefault(key, made or self.root._ufunc(wrt, orders, narrow=narrow))
         return self._ufuncs[key]
 
-    def _function(self, wrt: str, orders: tuple[int, ...]) -> Function:
+    def _function(self, wrt: str, orders: tuple[int, ...], *, narrow: bool = False) -> Function:
         name, order = self.name, orders[-1]
         if order:
             name += "_with" * (len(orders) > 1) + "_derivative" + (str(order) if order > 1 else "")
@@ -497,6 +509,7 @@ class Activation:
             self._typical(),
             {name: parameter.default for name, parameter in self.parameters.items()},
             exact=get_precision() == "exact",
+            narrow=narrow,
             # A derivative has the dtype of the value.
             keeps_integers=all(map(is_integral, (canonical(self.formula), *formulas))),
             never_negative=all(max(b for b in _lower_bounds(p)) >= 0 for p in self.parameters.values()),

@@ -140,8 +140,8 @@ class Gated(Activation):
         """Return the formula, or that of a derivative, as LaTeX."""
         return super().latex(order, wrt)
 
-    def _function(self, wrt: str, orders: tuple[int, ...]) -> Function:
-        function = super()._function(wrt, orders)
+    def _function(self, wrt: str, orders: tuple[int, ...], *, narrow: bool = False) -> Function:
+        function = super()._function(wrt, orders, narrow=narrow)
         # The slope may not depend on the value; NaN in, NaN out all the same. (The kernel sees to NaN in x.)
         value = Symbol("value")
         formulas = (

@@ -51,6 +51,8 @@ class Function:
     """Whether float32 results are computed in float64 lanes."""
     keeps_integers: bool = False
     """Whether integers stay integers."""
+    narrow: bool = False
+    """Whether all loops are for arrays of 16 bits and parameters in float32: a default of 1/6 is not rounded to 16 bits."""
     never_negative: bool = False
     """Whether all operands but x are known not to be negative, so that they fit an unsigned dtype."""
     doc: str = ""
@@ -101,6 +103,8 @@ def _suits_unsigned(function: Function) -> bool:
 def _loop_types(function: Function) -> list[str]:
     """List the dtype characters of every loop's operands and results, in the order in which NumPy tries them."""
     others, results = len(function.operands) - 1, len(function.formulas)
+    if function.narrow:
+        return [_narrow_types(function)]
     integers = "".join(a + b for a, b in zip(_INTEGERS, _UNSIGNED, strict=True))
     types = []
     if function.keeps_integers:
@@ -109,6 +113,12 @@ def _loop_types(function: Function) -> list[str]:
     types += [c + "d" * (others + results) for c in integers]
     types += [c * (1 + others + results) for c in _FLOATS]
     return types
+
+
+def _narrow_types(function: Function) -> str:
+    """List the dtype characters of operands and results where parameters are wider than the arrays of float16."""
+    operands = "".join("f" if name in function.parameters else "e" for name in function.operands)
+    return operands + "e" * len(function.formulas)
 
 
 def _storage(character: str) -> str:
@@ -142,6 +152,8 @@ class Loop:
 
     def _questions(self) -> list[Question]:
         fixed = self.fixed
+        if self.function.narrow:  # all digits of them: none of float32's is seen in 16 bits but where terms cancel
+            fixed = {name: _as_written(self.function.parameters[name] or 0.0) for name in fixed}
         typical = {name: value for name, value in self.function.typical.items() if name not in fixed}
         return [
             Question(
@@ -190,6 +202,12 @@ def _defaults(function: Function, storages: Mapping[str, Storage]) -> dict[str, 
     if any(value is None or storages[name].is_integer for name, value in function.parameters.items()):
         return {}
     return {name: round_to(storages[name], value) for name, value in function.parameters.items() if value is not None}
+
+
+def _as_written(value: float) -> Fraction:
+    """Return the number that a float was meant to be: 1/6, 0.01."""
+    simple = Fraction(value).limit_denominator(100)
+    return simple if float(simple) == value else Fraction(repr(float(value)))
 
 
 @cache
@@ -323,10 +341,10 @@ def make_ufunc(function: Function) -> np.ufunc:
 
 
 def compile_loop(ufunc: np.ufunc, dtype: np.dtype[Any]) -> None:
-    """Compile the loop for operands and results of one dtype ahead of its first call."""
-    slot = _slots[ufunc].get((dtype.name,) * ufunc.nargs)
-    if slot is not None:
-        _loops.compile(slot)
+    """Compile the loop for arrays and results of one dtype ahead of its first call."""
+    for names, slot in _slots[ufunc].items():
+        if names[0] == names[-1] == dtype.name:
+            _loops.compile(slot)
 
 
 def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
@@ -335,11 +353,13 @@ def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
         return
     _with_bfloat16.add(ufunc)
     number = np.dtype(sys.modules["ml_dtypes"].bfloat16).num
-    count = ufunc.nargs
-    signature = (ctypes.c_int * count)(*[number] * count)
+    types = ["bfloat16"] * ufunc.nargs
+    if function.narrow:
+        types = [_storage("bfloat16" if character == "e" else character) for character in _narrow_types(function)]
+    signature = (ctypes.c_int * ufunc.nargs)(*(number if t == "bfloat16" else np.dtype(t).num for t in types))
     register = ctypes.PYFUNCTYPE(
         ctypes.c_int, ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
     )(_api()[2])
-    slot = _loops.slot(Loop(function, ("bfloat16",) * count))
+    slot = _loops.slot(Loop(function, tuple(types)))
     _kept_alive.append(signature)
     register(ufunc, number, _loops.jump, ctypes.cast(signature, ctypes.c_void_p), slot)
