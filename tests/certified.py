@@ -226,19 +226,24 @@ class Jet:
     def __pow__(self, n: int) -> "Jet":
         return power(self, n)
 
-    def __gt__(self, other: Ball | int) -> bool:
-        return self.c[0] > other
+    def __gt__(self, other: "Jet | Ball | int") -> bool:
+        return self.c[0] > known(other)
 
-    def __lt__(self, other: Ball | int) -> bool:
-        return self.c[0] < other
+    def __lt__(self, other: "Jet | Ball | int") -> bool:
+        return self.c[0] < known(other)
 
-    def __le__(self, other: Ball | int) -> bool:
-        return self.c[0] <= other
+    def __le__(self, other: "Jet | Ball | int") -> bool:
+        return self.c[0] <= known(other)
 
-    def __ge__(self, other: Ball | int) -> bool:
-        return self.c[0] >= other
+    def __ge__(self, other: "Jet | Ball | int") -> bool:
+        return self.c[0] >= known(other)
 
     __radd__, __rmul__ = __add__, __mul__
+
+
+def known(x: Jet | Ball | int) -> Ball | int:
+    """The value of a jet, or the number that it is."""
+    return x.c[0] if isinstance(x, Jet) else x
 
 
 # For each elementary function: the function and its derivatives at a ball, one after the other.

@@ -362,7 +362,7 @@ def defaults(name: str, dtype: str = "float64", *, constants: bool = False) -> d
     return {key: nearest(_fraction(given[key]), dtype) for key in given}
 
 
-def value(name: str, x: Exact, order: int = 0, **parameters: Exact) -> mpf:
+def value(name: str, x: Exact, order: int = 0, *, wrt: str = "x", **parameters: Exact) -> mpf:
     """The value (order 0) or a derivative (order 1 or 2) of an activation at a point.
 
     Parameters
@@ -373,6 +373,8 @@ def value(name: str, x: Exact, order: int = 0, **parameters: Exact) -> mpf:
         The point, taken exactly; NaN gives NaN, an infinity the limit, or NaN where there is none.
     order
         The order of the derivative.
+    wrt
+        The parameter to differentiate with respect to, if it is not x; x is finite then.
     **parameters
         Parameters or constants other than the default, taken exactly; they are finite.
 
@@ -390,13 +392,13 @@ def value(name: str, x: Exact, order: int = 0, **parameters: Exact) -> mpf:
     if isinstance(x, float | mpf) and not mp.isfinite(x):
         limit = None if mp.isnan(x) else ORACLE[name].limits(order, 1 if x > 0 else -1, resolve(name, parameters))
         return mp.nan if limit is None else limit
-    return _value(name, _fraction(x), order, exact)
+    return _value(name, _fraction(x), order, exact, wrt)
 
 
 @lru_cache(1 << 16)
-def _value(name: str, x: Fraction, order: int, parameters: tuple[tuple[str, Fraction], ...]) -> mpf:
+def _value(name: str, x: Fraction, order: int, parameters: tuple[tuple[str, Fraction], ...], wrt: str) -> mpf:
     bits = START_BITS
-    if order == 1:
+    if order == 1 and wrt == "x":
         with mp.workprec(bits):
             params = {key: Ball.of(q).v for key, q in parameters}
             for kink, slope in ORACLE[name].corners(**params):
@@ -404,7 +406,7 @@ def _value(name: str, x: Fraction, order: int, parameters: tuple[tuple[str, Frac
                 if abs(Ball.of(x).v - kink) <= mp.ldexp(abs(kink), 8 - bits):
                     return mpf(slope)
     while bits <= MOST_BITS:
-        result = evaluate(name, x, order, parameters, bits)
+        result = evaluate(name, x, order, parameters, bits, wrt)
         size = magnitude(result.v)
         if result.e <= size - ENOUGH_BITS and size > FLUSH:
             return result.v
@@ -414,11 +416,15 @@ def _value(name: str, x: Fraction, order: int, parameters: tuple[tuple[str, Frac
     raise ArithmeticError(f"{name} of order {order} at {x} needs more than {MOST_BITS} bits")
 
 
-def evaluate(name: str, x: Fraction, order: int, parameters: tuple[tuple[str, Fraction], ...], bits: int) -> Ball:
+def evaluate(
+    name: str, x: Fraction, order: int, parameters: tuple[tuple[str, Fraction], ...], bits: int, wrt: str = "x"
+) -> Ball:
     """One evaluation by the selected branches with that many bits, and its certified error."""
     with mp.workprec(bits):
-        params = {key: Ball.of(q) for key, q in parameters}
-        result = ORACLE[name].function(Jet.variable(Ball.of(x), order), **params)
+        balls = {"x": Ball.of(x), **{key: Ball.of(q) for key, q in parameters}}
+        given: dict[str, Any] = {key: v if key != "x" else Jet(v, *[ball(0)] * order) for key, v in balls.items()}
+        given[wrt] = Jet.variable(balls[wrt], order)
+        result = ORACLE[name].function(given.pop("x"), **given)
         if not isinstance(result, Jet):  # a constant branch
             result = Jet(ball(result), ball(0), ball(0))
         return result.c[order]

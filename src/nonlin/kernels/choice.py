@@ -8,15 +8,16 @@ rounds away costs about as much again, and so do float64 lanes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cache, cached_property, lru_cache, reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.formula.expression import Application, Expression, Symbol, postorder, symbols
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, symbols
 from nonlin.formula.primitives import absolute, logical_and, logical_or, maximum, minimum
 from nonlin.kernels.lowering import guard_of, interpret, lower, lower_condition
 from nonlin.kernels.machine import is_application
@@ -47,6 +48,8 @@ _NEIGHBOURS = np.sort(np.concatenate([_NEIGHBOURS, -_NEIGHBOURS]))
 #: A kink is where the arithmetic puts it.
 _BESIDE_EDGES = np.abs(_NEIGHBOURS) >= 2.0**-20
 _MOST_EDGES = 8
+#: With many values of the parameters every so manieth point has to do, for ordinary and for unusual ones.
+_EVERY = 8, 16
 #: What may compute each kind of result, the fastest first.
 _CANDIDATES = {
     "single": (SINGLE, COMPENSATED, EXACT),
@@ -62,6 +65,11 @@ _SPECIAL = np.array([0.0, -0.0, 2.0**-149, -(2.0**-149), _LARGEST, -_LARGEST, np
 _MARGIN = 2.5
 #: So often it is made larger.
 _PATCHINGS = 3
+#: Ordinary parameters are so many powers of two larger or smaller than the defaults at most; so many sets of them are tried.
+_ORDINARY = 3
+_ORDINARY_ROWS = 12
+#: Others are so many times as large.
+_UNUSUAL = np.array([0, 2.0**-10, 3 * 2.0**9, -7 * 2.0**12, 2.0**-40, -(2.0**-41), 2.0**40, 2.0**-90, 2.0**90])
 
 
 def _float32_sample() -> Array:
@@ -86,6 +94,10 @@ def _float16_sample() -> Array:
     dense = np.abs(every[np.isfinite(every)]) >= 2**-4
     finite = every[np.isfinite(every)].astype(np.float64)
     return _distinct(np.concatenate([finite[dense & (np.abs(finite) <= 16)], finite[::37]]))
+
+
+def _single(values: Array) -> Array:
+    return values.astype(np.float32).astype(np.float64)
 
 
 def _distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -129,7 +141,32 @@ class Question:
     exact: bool = False
     """Whether float32 results must be correctly rounded but for a few inputs in billions."""
     shaped: bool = False
-    """Whether some of the symbols are parameters: at other values than these a plainer arithmetic might not do."""
+    """Whether some of the symbols are parameters: the results must be right at all of their values."""
+
+    def rows(self) -> tuple[Array, Array]:
+        """Return values of the symbols besides x, a row for each set: ordinary ones, and of all sizes."""
+        typical = np.array(self.typical, np.float32).astype(np.float64)
+        sizes = np.where(typical == 0, 1, typical)
+        count = len(typical)
+        spread = np.arange(1, _ORDINARY_ROWS * count + 1).reshape(-1, count) * (5**0.5 / 2) % 1 * 2 - 1
+        signs = np.where(np.arange(_ORDINARY_ROWS * count).reshape(-1, count) % 3 == 2, -1, 1)
+        ordinary = np.concatenate([[typical], typical * 2 ** (0.99 * _ORDINARY * spread) * signs])
+        zero = np.where(typical == 0, spread * 2**_ORDINARY, 0)
+        ordinary[1:] += zero
+        unusual = [
+            row for k in range(count) for row in np.where(np.arange(count) == k, _UNUSUAL[:, np.newaxis] * sizes, typical)
+        ]
+        both = spread[:8].copy()
+        return _single(ordinary), _single(np.array([*unusual, *(sizes * np.exp2(60 * both) * signs[:8])]))
+
+    def is_ordinary(self) -> list[Expression]:
+        """Return the conditions that hold for ordinary values of the symbols besides x."""
+        conditions = []
+        for name, value in zip(self.names, map(abs, self.typical), strict=True):
+            size = absolute(Symbol(name))
+            conditions.append(size <= Constant(Fraction((value or 1.0) * 2.0**_ORDINARY)))
+            conditions += [size >= Constant(Fraction(value * 2.0**-_ORDINARY))] if value else []
+        return conditions
 
     def lowered(self, lanes: Lanes) -> Expression:
         """Return the formula as operations of such lanes."""
@@ -158,6 +195,8 @@ def choose(*questions: Question) -> Choice:
     choice = _choice(questions, chosen)
     limits = [answer.limit for answer in moderate.values() if answer.limit is not None]
     guard = guard_of(min(limits), *choice.operations) if limits else None
+    ordinary = dict.fromkeys(c for question in moderate if question.shaped for c in question.is_ordinary())
+    guard = reduce(logical_and, ordinary, guard) if guard is not None else None
     for zero in sorted({zero for answer in moderate.values() for zero in answer.zeros}):
         beside = absolute(Symbol("x") - zero) >= _BESIDE
         guard = beside if guard is None else guard & beside
@@ -255,10 +294,30 @@ def _sample(question: Question) -> _Sample:
     return _Sample(question)
 
 
+@dataclass(frozen=True)
+class _Points:
+    """Values of x and of the other symbols, in float64."""
+
+    values: Mapping[str, Array]
+
+    @property
+    def x(self) -> Array:
+        return self.values["x"]
+
+    def __getitem__(self, which: Any) -> _Points:
+        return _Points({name: values[which] for name, values in self.values.items()})
+
+    def around(self, factors: npt.NDArray[Any]) -> _Points:
+        """Return points that have each x times each factor, in float32."""
+        repeated = {name: np.repeat(values, len(factors)) for name, values in self.values.items()}
+        return _Points(repeated | {"x": _single(np.outer(self.x, factors).ravel())})
+
+
 class _Sample:
     """A formula on a sample of inputs: what its results should be, and what errors they may have."""
 
     def __init__(self, question: Question) -> None:
+        self.question = question
         self.formula, self.shaped = question.formula, question.shaped
         self.parameters = parameters = dict(zip(question.names, question.typical, strict=True))
         kinds = {"float64": "double", "float32": "exact" if question.exact else "single"}
@@ -267,24 +326,47 @@ class _Sample:
         judge, self.finer = (DOUBLE, "longdouble") if self.kind == "double" else (EXACT, "float64")
         self.judge = lower(self.formula, judge, parameters)
         samples = {"half": _float16_sample, "double": _float64_sample}
-        self.x = _distinct(samples.get(self.kind, _float32_sample)())
-        self.want = self._wanted(self.x)
-        self.zeros = find_zeros(self.x, self.want)
-        if self.kind != "half":
-            self._look_closer()
+        x = _distinct(samples.get(self.kind, _float32_sample)())
+        if self.shaped:
+            self.points, self.ordinary = self._shapes(x)
+            self.want = self._wanted(self.points)
+            self.zeros = np.array([-np.inf, np.inf])
+        else:
+            self.points, self.ordinary = self._at(x), np.ones(x.shape, bool)
+            self.want = self._wanted(self.points)
+            self.zeros = find_zeros(x, self.want)
+            if self.kind != "half":
+                self._look_closer()
         self.allowed = _ULPS[self.kind]
         if self.kind == "single" and is_harder(self.formula):
             self.allowed += HARDER_ULPS
         if self.kind == "single" and any(map(_is_steep, postorder(self.formula))):
             self.allowed -= _RARER_ULPS
 
-    def _run(self, operations: Expression, element: str, x: Array, *, fused: bool = True) -> Array:
-        others = {name: np.full(x.shape, np.float32(value), np.float64) for name, value in self.parameters.items()}
-        return np.broadcast_to(interpret(operations, element, {"x": x, **others}, fused=fused), x.shape)
+    def _at(self, x: Array) -> _Points:
+        """Return points with the usual values of the other symbols."""
+        return _Points({"x": x, **{n: np.full(x.shape, np.float32(v), np.float64) for n, v in self.parameters.items()}})
 
-    def _wanted(self, x: Array) -> Array:
+    def _shapes(self, x: Array) -> tuple[_Points, npt.NDArray[np.bool_]]:
+        """Return points with many values of the other symbols, and which of them are ordinary."""
+        rows = self.question.rows()
+        sizes = [len(x[:: _EVERY[k]]) for k in range(2)]
+        columns = [
+            np.concatenate([np.repeat(r[:, k], n) for r, n in zip(rows, sizes, strict=True)]) for k in range(rows[0].shape[1])
+        ]
+        tiled = np.concatenate([np.tile(x[:: _EVERY[k]], len(rows[k])) for k in range(2)])
+        ordinary = np.arange(len(tiled)) < len(rows[0]) * sizes[0]
+        return _Points({"x": tiled, **dict(zip(self.parameters, np.ascontiguousarray(columns), strict=True))}), ordinary
+
+    def _run(self, operations: Expression, element: str, points: _Points, *, fused: bool = True) -> Array:
+        return np.broadcast_to(interpret(operations, element, points.values, fused=fused), points.x.shape)
+
+    def _wanted(self, points: _Points) -> Array:
         # A result of 40 bits does not ask for more than float64's, and a longer type is slow.
-        return self._run(self.judge, self.finer, x, fused=self.kind == "double")
+        return self._run(self.judge, self.finer, points, fused=self.kind == "double")
+
+    def _wanted_at(self, x: Array) -> Array:
+        return self._wanted(self._at(x))
 
     def _look_closer(self) -> None:
         """Add points where most goes wrong: around zeros, on both sides of every condition, at the edges of the domain."""
@@ -292,10 +374,11 @@ class _Sample:
         closer = np.concatenate([points.ravel() for points in around])
         if not closer.size:
             return
-        closer = closer if self.kind == "double" else closer.astype(np.float32).astype(np.float64)
-        x = np.concatenate([self.x, closer])
+        closer = closer if self.kind == "double" else _single(closer)
+        x = np.concatenate([self.points.x, closer])
         order = np.argsort(x, kind="stable")
-        self.x, self.want = x[order], np.concatenate([self.want, self._wanted(closer)])[order]
+        self.points, self.want = self._at(x[order]), np.concatenate([self.want, self._wanted_at(closer)])[order]
+        self.ordinary = np.ones(x.shape, bool)
 
     def _edges(self) -> list[float]:
         """Return about where conditions change, or the function begins or ceases to be defined, but for 0."""
@@ -303,16 +386,16 @@ class _Sample:
         conditions = [lower_condition(node, EXACT) for node in nodes if node is not None and "x" in symbols(node)]
 
         def is_undefined(x: Array) -> Any:
-            return np.isnan(self._wanted(x))
+            return np.isnan(self._wanted_at(x))
 
         def holds(condition: Expression) -> Callable[[Array], Any]:
-            return lambda x: self._run(condition, "float64", x).astype(bool)
+            return lambda x: self._run(condition, "float64", self._at(x)).astype(bool)
 
         edges = []
         for test in (is_undefined, *map(holds, conditions)):
-            sides = test(self.x)
+            sides = test(self.points.x)
             for k in np.flatnonzero(sides[1:] != sides[:-1])[:_FEW_ZEROS]:
-                low, high = self.x[k], self.x[k + 1]
+                low, high = self.points.x[k], self.points.x[k + 1]
                 for _ in range(5):  # each time a hundredth
                     points = np.linspace(low, high, 101)
                     first = int(np.argmax(test(points) != sides[k]))
@@ -326,8 +409,8 @@ class _Sample:
             return Arithmetic(DOUBLE)
         if self.kind == "exact":
             # Next to a zero, where terms cancel, only compensated lanes are right enough.
-            return Arithmetic(DOUBLE if len(self.zeros) > 2 else EXACT)
-        everywhere = np.ones(self.x.shape, bool)
+            return Arithmetic(DOUBLE if self.shaped or len(self.zeros) > 2 else EXACT)
+        everywhere = np.ones(self.want.shape, bool)
         for arithmetic, body in self._bodies((SINGLE, COMPENSATED, EXACT)):
             if arithmetic.lanes is EXACT or self._holds(arithmetic.lanes, body, everywhere).all():
                 return arithmetic
@@ -336,7 +419,7 @@ class _Sample:
     def moderate(self) -> Moderate | None:
         """The cheapest arithmetic that will do for moderate inputs, and what moderate is."""
         candidates = _CANDIDATES[self.kind]
-        if self.shaped:
+        if self.kind == "exact" and self.shaped:
             candidates = (self.general().lanes,)
         elif self.kind == "exact" and len(self.zeros) > 2:
             # A sample hardly ever meets the inputs next to a zero, of which exact results ask most.
@@ -346,9 +429,8 @@ class _Sample:
             candidates = (self.general().lanes,)
         if self._needs_no_guard(candidates[0]):
             return Moderate(Arithmetic(candidates[0].without_guard()), None)
-        everywhere = np.ones(self.x.shape, bool)
         for arithmetic, body in self._bodies(tuple(lanes.for_moderate() for lanes in candidates)):
-            limit = self._limit(arithmetic.lanes, body, everywhere)
+            limit = self._limit(arithmetic.lanes, body, self.ordinary)
             if limit is not None:
                 return Moderate(arithmetic, limit)
         return None
@@ -358,8 +440,8 @@ class _Sample:
         body = lower(self.formula, lanes.without_guard(), self.parameters)
         if self.parameters or lanes.compensated or body is lower(self.formula, lanes.for_moderate(), self.parameters):
             return False
-        everywhere = np.ones(self.x.shape, bool)
-        right = self._errors(body, lanes.element, _SPECIAL, self._wanted(_SPECIAL)) <= self.allowed
+        everywhere = np.ones(self.want.shape, bool)
+        right = self._errors(body, lanes.element, self._at(_SPECIAL), self._wanted_at(_SPECIAL)) <= self.allowed
         return bool(right.all() and self._holds(lanes, body, everywhere).all())
 
     def _bodies(self, candidates: tuple[Lanes, ...]) -> Iterator[tuple[Arithmetic, Expression]]:
@@ -377,10 +459,10 @@ class _Sample:
         zeros = np.array(self.crossings)
         reach = np.zeros(zeros.shape)
         guard = guard_of(_LIMITS[-1], body) if lanes.moderate else None
-        inside = np.ones(self.x.shape, bool) if guard is None else self._run(guard, lanes.element, self.x).astype(bool)
+        inside = self.ordinary if guard is None else self._run(guard, lanes.element, self.points).astype(bool)
         patched, patches = body, tuple[Patch, ...]()
         for _ in range(_PATCHINGS):
-            points = self.x[inside & ~self._holds(lanes, patched, inside)]
+            points = self.points.x[inside & ~self._holds(lanes, patched, inside)]
             if not points.size or not zeros.size:
                 return
             nearest = np.abs(points[:, np.newaxis] - zeros).argmin(axis=1)
@@ -389,7 +471,7 @@ class _Sample:
             if (needed > np.abs(zeros) / 2).any() or (needed[needed > 0] <= reach[needed > 0]).any():
                 return  # elsewhere, or within a patch
             reach = np.where(needed > 0, np.minimum(_MARGIN * needed, np.abs(zeros) / 2), reach)
-            found = [fit_patch(self._wanted, zeros[k], reach[k]) for k in np.flatnonzero(reach)]
+            found = [fit_patch(self._wanted_at, zeros[k], reach[k]) for k in np.flatnonzero(reach)]
             patches = tuple(patch for patch in found if patch is not None)
             if len(patches) < len(found):
                 return
@@ -399,10 +481,10 @@ class _Sample:
     def _limit(self, lanes: Lanes, body: Expression, among: npt.NDArray[np.bool_]) -> int | None:
         """Return the largest limit up to which a body keeps what is promised, among some of the points."""
         guards = {limit: guard_of(limit, body) for limit in _LIMITS}
-        inside = {n: among & self._run(g, lanes.element, self.x).astype(bool) for n, g in guards.items() if g is not None}
+        inside = {n: among & self._run(g, lanes.element, self.points).astype(bool) for n, g in guards.items() if g is not None}
         if not inside:
             return None
-        errors = self._errors(body, lanes.element, self.x, self.want)
+        errors = self._errors(body, lanes.element, self.points, self.want)
         keeps = (limit for limit in _LIMITS if self._holds(lanes, body, inside[limit], errors)[inside[limit]].all())
         return next(keeps, None)
 
@@ -416,12 +498,12 @@ class _Sample:
         body = lower(self.formula, PLAIN_DOUBLE.for_moderate(), self.parameters)
         # Near a zero the judge is not fine enough either, so there it is another one.
         near = 64 * _BESIDE
-        limit = self._limit(PLAIN_DOUBLE, body, np.abs(self.x[:, None] - known).min(axis=1) >= near)
+        limit = self._limit(PLAIN_DOUBLE, body, np.abs(self.points.x[:, None] - known).min(axis=1) >= near)
         distances = np.geomspace(_BESIDE, near, 500)
-        x = np.concatenate([zero + sign * distances for zero in known for sign in (-1, 1)])
-        want = self._run(lower(self.formula, DOUBLE, self.parameters), "longdouble", x)
+        points = self._at(np.concatenate([zero + sign * distances for zero in known for sign in (-1, 1)]))
+        want = self._run(lower(self.formula, DOUBLE, self.parameters), "longdouble", points)
         with np.errstate(invalid="ignore", divide="ignore"):
-            errors = np.abs(self._run(body, "float64", x) / want - 1)
+            errors = np.abs(self._run(body, "float64", points) / want - 1)
         if limit is None or not (errors <= _ULPS["exact"] * 2.0**-24).all():
             return None
         return Moderate(Arithmetic(PLAIN_DOUBLE.for_moderate()), limit, tuple(known))
@@ -435,13 +517,13 @@ class _Sample:
 
     def _zero_after(self, x: float) -> float | None:
         """Return the zero between a point of the sample and the next, or None if the function only touches it there."""
-        others = np.flatnonzero((self.x > x) & (self.want != 0))
+        others = np.flatnonzero((self.points.x > x) & (self.want != 0))
         if not others.size:
             return None
-        low, high = x, self.x[others[0]]
+        low, high = x, self.points.x[others[0]]
         for _ in range(3):  # each time a hundredth
             points = np.linspace(low, high, 101)
-            values = self._wanted(points)
+            values = self._wanted_at(points)
             signs = np.sign(values)
             if signs[0] * signs[-1] >= 0:
                 return None
@@ -461,36 +543,38 @@ class _Sample:
     ) -> npt.NDArray[np.bool_]:
         """Where a kind of lanes keeps what is promised, among some of the points."""
         if errors is None:
-            errors = self._errors(operations, lanes.element, self.x, self.want)
+            errors = self._errors(operations, lanes.element, self.points, self.want)
         holds = errors <= self.allowed
         if self.kind == "single":
             undecided = np.flatnonzero(among & ~holds & (errors <= self.allowed + _UNDECIDED))
-            worst = self.x[undecided[np.argsort(errors[undecided])[-_LOOKED_INTO:]]]
+            worst = self.points[undecided[np.argsort(errors[undecided])[-_LOOKED_INTO:]]]
             # One that breaks the promise by itself decides.
             if (holds | ~among)[errors > self.allowed + _UNDECIDED].all():
                 holds[undecided] = self._hold_around(worst, lanes, operations)
         return holds
 
-    def _hold_around(self, x: Array, lanes: Lanes, operations: Expression) -> bool:
+    def _hold_around(self, points: _Points, lanes: Lanes, operations: Expression) -> bool:
         """Whether lanes keep what is promised around some points."""
-        if not x.size:
+        if not points.x.size:
             return True
-        around = np.outer(x, 1 + _AROUND).ravel().astype(np.float32).astype(np.float64)
+        around = points.around(1 + _AROUND)
         errors = self._errors(operations, lanes.element, around, self._wanted(around))
         return bool((errors <= self.allowed + _UNDECIDED).all())
 
-    def _errors(self, operations: Expression, element: str, x: Array, want: Array) -> Array:
+    def _errors(self, operations: Expression, element: str, points: _Points, want: Array) -> Array:
         """Errors in ulp; 0 where NaN is right, and where terms cancel and the absolute error is small."""
-        got = self._run(operations, element, x)
+        got = self._run(operations, element, points)
         dtype = "float64" if self.kind == "double" else "float32"
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(got - want).astype(np.float64)
             ulps = error / _ulp(want, dtype)
             right = (got == want.astype(got.dtype)) | (np.isnan(got) & np.isnan(want))
+        if self.shaped:
+            right |= ~np.isfinite(want)  # perhaps no values that the parameters may have
         ulps[right] = 0
         if self.kind in ("single", "double"):
             small = np.flatnonzero((ulps > self.allowed) & (error <= CANCELLED_ERROR[dtype]))
-            ulps[small[cancels(want[small], self._run(self.largest_term, "float64", x[small]))]] = 0
+            ulps[small[cancels(want[small], self._run(self.largest_term, "float64", points[small]))]] = 0
         return ulps
 
     @cached_property
