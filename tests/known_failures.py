@@ -14,10 +14,12 @@ KNOWN_FAILURES: dict[str, list[str]] = {
         "test_values.py::test_float64_agrees_with_mpmath[snake_beta-1]",
         "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[snake(alpha=-2)-1]",
     ],
-    "sin: omega*x is rounded where x is huge": [
-        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[sin(omega=30)-0]",
-        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[sin(omega=30)-1]",
-        "test_values.py::test_float64_agrees_with_mpmath_at_other_parameters[sin(omega=30)-2]",
+    "snake: sine and cosine are known to 53 bits or a few more, fewer than their sum needs where it is small": [
+        "test_parameters.py::test_every_value_of_the_parameters[snake-float64]",
+        "test_parameters.py::test_every_value_of_the_parameters[snake_beta-float64]",
+    ],
+    "rational: the slope by b4 at b4 = 0 overflows on the way where x is huge": [
+        "test_parameters.py::test_every_value_of_the_parameters[rational-float64]",
     ],
     "rational: the second derivative cancels far out": [
         "test_values.py::test_float64_agrees_with_mpmath[rational-2]",

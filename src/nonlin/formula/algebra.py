@@ -145,6 +145,33 @@ def _merge(powers: Powers, others: Powers, times: int) -> Powers:
     return {base: exponent for base, exponent in result.items() if exponent}
 
 
+def without(node: Expression, factor: Expression) -> Expression | None:
+    """Return what a product is multiplied by besides a factor that is itself a product, or None if it is not all there.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol, exp, sqrt
+    >>> from nonlin.formula.algebra import without
+    >>> x, b = Symbol("x"), Symbol("b")
+    >>> print(without(2 * x * exp(x) / b, x / sqrt(b)))
+    2*exp(x)/sqrt(b)
+    """
+    coefficient, powers = _factors(node)
+    content, wanted = _factors(factor)
+    powers = dict(powers)
+    for base, exponent in wanted.items():
+        sign = 1 if exponent > 0 else -1
+        while powers.get(base, 0) * sign < exponent * sign:
+            # b is sqrt(b)*sqrt(b)
+            inner = base.arguments[0] if isinstance(base, Application) and base.primitive is p.sqrt else None
+            if inner is None or powers.get(inner, 0) * sign < 1:
+                return None
+            powers[inner] -= sign
+            powers[base] = powers.get(base, 0) + 2 * sign
+        powers[base] -= exponent
+    return _product(coefficient / content, {base: exponent for base, exponent in powers.items() if exponent})
+
+
 def _into_choice(coefficient: Fraction, powers: Powers) -> Expression:
     """Build a product; one with a factor that is 0 on one side of a condition is 0 there, even where the rest is infinite."""
     for base, exponent in powers.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING
 
 from nonlin.formula import primitives as p
-from nonlin.formula.algebra import simplify
+from nonlin.formula.algebra import simplify, without
 from nonlin.formula.domain import is_positive, keep_divisors, keep_domain
 from nonlin.formula.expression import (
     Application,
@@ -57,8 +58,11 @@ def differentiate(expression: Expression, symbol: str = "x", order: int = 1) -> 
     result = canonical(expression)
     for _ in range(order):
         # Stable forms of a slope are for evaluating it, not for differentiating it again: 1 + algebraic_sigmoid(x) has the
-        # simpler slope of the two.
-        result = simplify(_derivative(result, symbol))
+        # simpler slope of the two. Those by a parameter may have lost terms that cancel, so that they are the simpler ones.
+        slopes = [simplify(_derivative(result, symbol))]
+        if symbol != "x" and result is not expression:
+            slopes.append(simplify(_derivative(simplest(result), symbol)))
+        result = min(slopes, key=lambda slope: sum(1 for _ in postorder(slope)))
     return keep_domain(expression, simplest(result), simplest)
 
 
@@ -230,6 +234,37 @@ STABLE_FORMS: tuple[tuple[Expression, Expression], ...] = (
     (1 + p.algebraic_sigmoid(_u), 2 * p.half_hypot_sum(_u) * p.reciprocal_hypot(_u)),
     (1 - p.algebraic_sigmoid(_u), 2 * p.half_hypot_sum(-_u) * p.reciprocal_hypot(_u)),
     (p.sqrt(p.power(_u, 2)), p.absolute(_u)),
+    (1 - p.power(p.reciprocal_hypot(_u), 2), p.power(p.algebraic_sigmoid(_u), 2)),
+    (p.power(p.reciprocal_hypot(_u), 2) - 1, -p.power(p.algebraic_sigmoid(_u), 2)),
+)
+
+#: The same for factors, which may stand anywhere in a product.
+STABLE_FACTORS: tuple[tuple[Expression, Expression], ...] = (
+    (_u * p.reciprocal_hypot(_u), p.algebraic_sigmoid(_u)),
+    (p.half_hypot_sum(-_u) * p.half_hypot_sum(_u), Constant(Fraction(1, 4))),
+)
+
+_size = p.absolute(_u)
+#: f(u) - u*f'(u), which is what the slope of b*f(x/b) by b, or that of f(b*x)/b, is made of: f, f', and a form that does not
+#: cancel where f is about linear, or saturated.
+SCALED: tuple[tuple[Expression, Expression, Expression], ...] = (
+    (p.softplus(_u), p.sigmoid(_u), p.softplus(-_size) + _size * p.sigmoid(-_size)),
+    (p.algebraic_sigmoid(_u), p.power(p.reciprocal_hypot(_u), 3), p.power(p.algebraic_sigmoid(_u), 3)),
+    (p.softsign(_u), 1 / p.power(1 + _size, 2), p.softsign(_u) * p.absolute(p.softsign(_u))),
+    (
+        p.expm1(_u),
+        p.exp(_u),
+        p.where(_u < -1, (1 - _u) * p.exp(_u) - 1, -(p.exp(_u) * p.exp_residual(-_u))),
+    ),
+    (
+        p.tanh(_u),
+        p.power(p.sech(_u), 2),
+        p.where(
+            _size < 1,
+            _u * p.power(p.tanh(_u), 2) - p.tanh_shrink(_u),
+            p.tanh(_u) - 4 * _u * p.sigmoid(2 * _u) * p.sigmoid(-2 * _u),
+        ),
+    ),
 )
 
 
@@ -261,7 +296,50 @@ def _stable_node(node: Expression) -> Expression:
                 node = rebuild(substitute(replacement, found), _stable_node, kept=found.values())
                 changed = True
                 break
+    if isinstance(node, Application) and node.primitive in (p.multiply, p.divide):
+        return _stable_product(node)
+    if isinstance(node, Application) and node.primitive in (p.add, p.subtract):
+        return _stable_scaling(node)
     return node
+
+
+def _stable_product(node: Application) -> Expression:
+    for pattern, replacement in STABLE_FACTORS:
+        assert isinstance(pattern, Application)
+        for argument in _arguments(node, pattern.arguments[1]):
+            rest = without(node, substitute(pattern, {"u": argument}))
+            if rest is not None:
+                return rest * substitute(replacement, {"u": argument})
+    return node
+
+
+def _stable_scaling(node: Application) -> Expression:
+    minus = -1 if node.primitive is p.subtract else 1
+    for value, slope, form in SCALED:
+        for (first, second), sign in ((node.arguments, 1), (node.arguments[::-1], minus)):
+            for argument in _arguments(first, value):
+                if isinstance(argument, Application) and argument.primitive is p.negative and _is_size(argument.arguments[0]):
+                    continue  # such a form itself
+                found = {"u": argument}
+                rest = without(first, substitute(value, found))
+                if rest is not None and simplify(rest * argument * substitute(slope, found) + minus * second) is Constant(0):
+                    return stabilize(sign * rest * substitute(form, found))
+    return node
+
+
+def _is_size(node: Expression) -> bool:
+    return isinstance(node, Application) and node.primitive is p.absolute
+
+
+def _arguments(node: Expression, function: Expression) -> Iterator[Expression]:
+    """Yield the arguments of a function among the factors of a product."""
+    assert isinstance(function, Application)
+    if isinstance(node, Application):
+        if node.primitive is function.primitive:
+            yield node.arguments[0]
+        elif node.primitive in (p.multiply, p.divide, p.negative, p.integer_power):
+            for argument in node.arguments:
+                yield from _arguments(argument, function)
 
 
 def match(pattern: Expression, node: Expression, found: Mapping[str, Expression]) -> Iterator[Mapping[str, Expression]]:

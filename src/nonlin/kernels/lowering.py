@@ -135,6 +135,13 @@ class _Lowering(Spelling[_Spelled]):
             inverse = self.constant(Fraction(1)) / self._number(base)
             dividend: Number = arguments[0]
             return dividend * _integer_power(inverse, int(power.value))
+        if primitive is p.divide and not self.lanes.moderate and symbols(node.arguments[1]):
+            # c*u^2/v as c*u*(u/v): the square may overflow where the quotient does not.
+            square = next((f for f in _factors(node.arguments[0]) if is_application(f, "integer_power")), None)
+            if square is not None:
+                base, n = square.arguments
+                others = [f for f in _factors(node.arguments[0]) if f is not square]
+                return self._number(reduce(p.multiply, [*others, p.power(base, n - 1)]) * (base / node.arguments[1]))
         if primitive is p.multiply:
             product, second = arguments[0] * arguments[1], node.arguments[1]
             if is_application(second, "integer_power") and self._combined(second) is None:
@@ -342,7 +349,9 @@ def _lower(formula: Expression, lanes: Lanes, parameters: tuple[tuple[str, float
         return operations
     if "x" not in symbols(operations):
         return _keep_nan(operations)
-    operations = _mend_special_values(operations, formula, lanes, dict(parameters))
+    operations = _mend_special_values(
+        _mend_overflow(operations, formula, lanes, dict(parameters)), formula, lanes, dict(parameters)
+    )
     return _keep_nan(operations) if lowering.zero_has_won else operations
 
 
@@ -456,6 +465,41 @@ def _keep_nan(operations: Expression) -> Expression:
 def absolute_is_number(x: Expression) -> Expression:
     """Return the condition that x is not NaN."""
     return p.absolute(x) >= 0
+
+
+#: From here on x is taken so many powers of two smaller, where something overflows that is divided back.
+_FAR = Fraction(2**960)
+_STEP = Fraction(2**480)
+
+
+def _mend_overflow(operations: Expression, formula: Expression, lanes: Lanes, parameters: Mapping[str, float]) -> Expression:
+    """Compute f(x) as 2^k*f(x/2^k) or f(x/2^k) where x is huge and plain operations overflow: log(1 + exp(2*x))/2.
+
+    Only where f is found to be about linear or constant there. A wave of an argument beyond the largest number is that of a
+    smaller one: no digit of it is known. Narrower lanes that overflow are not chosen.
+    """
+    if lanes.element != "float64" or not lanes.compensated:
+        return operations
+    x, largest = Symbol("x"), Constant(lanes.largest)
+    sizes = np.outer([1, 0.3, 1e-4, -1, -0.3, -1e-4], np.ones(3)).ravel() * float(lanes.largest)
+    values = {"x": sizes, **{name: np.tile([value, 64 * value, value / 64], 6) for name, value in parameters.items()}}
+    plain, exact = (np.broadcast_to(interpret(operations, kind, values), sizes.shape) for kind in ("float64", "longdouble"))
+    lost = ~np.isfinite(plain) & (np.abs(exact) < float(lanes.largest))
+    if not lost.any():
+        return operations
+    less = substitute(operations, {"x": x * Constant(1 / _STEP)})
+    more = less * Constant(_STEP)
+    waves = {"sin", "cos"} & {node.primitive.name for node in postorder(formula) if isinstance(node, Application)}
+    for other in (more, less):
+        results = np.broadcast_to(interpret(other, "float64", values), sizes.shape)
+        if np.allclose(results[lost], exact[lost].astype(float), rtol=1e-12):
+            less = other
+            break
+    else:
+        if not waves:
+            return operations
+    far = (p.absolute(x) >= Constant(_FAR)) & (p.absolute(x) <= largest)
+    return p.where(p.absolute(operations) <= largest, operations, p.where(far, less, operations))
 
 
 def _mend_special_values(

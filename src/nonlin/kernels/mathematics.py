@@ -217,12 +217,14 @@ def expm1(x: Number) -> Number:
         return _Exponential(x).plus(-1)
     lanes = x.lanes
     reduced = _Reduced(x)
-    r = Number(lanes, reduced.r, reduced.low)
+    r = reduced.r
     if not lanes.compensated and reduced.low is not None:
-        r = Number(lanes, reduced.r + reduced.low)
+        r = r + reduced.low
     # 2^n (exp(r) - 1) + (2^n - 1), where 2^n - 1 is exact while it matters.
-    square = r.high * r.high
-    above_one = r + Number(lanes, square * _fit("exp", lanes, r.high))
+    above_one = Number(lanes, r) + Number(lanes, r * r * _fit("exp", lanes, r))
+    if lanes.compensated and reduced.low is not None:
+        rest = fma(reduced.low, above_one.high, reduced.low)
+        above_one = Number(lanes, above_one.high, rest if above_one.low is None else above_one.low + rest)
     power = Number(lanes, scale(Constant(1), reduced.n))
     result = power * above_one + (power - 1)
     # 2^n overflows before exp(x) does, and inf*0 - inf is no number.
@@ -499,6 +501,7 @@ class _Quadrant:
         lanes = x.lanes
         x = x.applied()
         self.x = x.high
+        self.given = x.low if lanes.compensated else None
         #: up to here three parts of pi/2 leave the remainder accurate, however close to a multiple the argument is
         self.limit = Constant(2**13 if lanes.element == "float32" else 2**26)
         n = rint(x.high * Constant(lanes.round(2 / CONSTANTS["pi"])))
@@ -514,7 +517,10 @@ class _Quadrant:
             # What the subtraction and the product rounded away.
             lost = ((high - next_high) - product) - fma(n, Constant(part), -product)
             high, low = next_high, lost if low is None else low + lost
+        # The rest of a large argument may be large, too.
         self.r = Number(lanes, high, low)
+        if lanes.compensated and low is not None:
+            self.r = Number(lanes, high) + Number(lanes, low)
         quarter = n - 4 * rint(n * Constant(Fraction(1, 4)))
         self.odd = (absolute_node(quarter) > Constant(_HALF)) & (absolute_node(quarter) < Constant(Fraction(3, 2)))
         self.quarter = quarter
@@ -556,12 +562,21 @@ def cos(x: Number) -> Number:
 
 def _checked(library: Callable[..., Expression], at: _Quadrant, result: Number) -> Number:
     high = library(at.x, result.high, at.limit)
+    within = absolute_node(at.x) <= at.limit
+    if result.lanes.compensated and at.given is not None:
+        # sin(x + l) = sin(x) cos(l) + cos(x) sin(l), and cos(x + l) = cos(x) cos(l) - sin(x) sin(l)
+        everything, zero = Constant(-1), Constant(0)
+        rest = where_node(within, zero, at.given)
+        other = library_cos if library is library_sin else library_sin
+        turned = other(at.x, zero, at.limit) * library_sin(rest, zero, everything)
+        high = where_node(
+            within, high, fma(high, library_cos(rest, zero, everything), turned if library is library_sin else -turned)
+        )
 
-    def rest() -> Expression | None:
-        within = absolute_node(at.x) <= at.limit
+    def rest_of_result() -> Expression | None:
         return None if result.low is None else where_node(within, result.low, Constant(0))
 
-    return Number(result.lanes, high, rest)
+    return Number(result.lanes, high, rest_of_result)
 
 
 def arctan(x: Number) -> Number:
