@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 import importlib
 import inspect
@@ -31,7 +32,7 @@ from nonlin.formula.expression import (
 from nonlin.formula.latex import latex
 from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integral, make_ufunc
-from nonlin.precision import get_precision
+from nonlin.precision import Precision, get_precision, precision
 
 if TYPE_CHECKING:
     from nonlin.formula.facts import Facts
@@ -236,7 +237,8 @@ class Activation:
         self.source = source
         self.aliases = aliases
         self.family = family
-        self.summary = doc.strip().partition("\n")[0]
+        self.doc = inspect.cleandoc(doc)
+        self.summary = self.doc.partition("\n")[0]
         self.__module__ = module
         self.__doc__ = _documentation(self, doc)
         self.__signature__ = _signature(self)
@@ -567,17 +569,7 @@ class Activation:
         values = {name: defaults.get(name, parameter.default) for name, parameter in self.parameters.items()}
         parameters = {n: _with_default(parameter, values[n]) for n, parameter in self.parameters.items()}
         self.check(**{name: value for name, value in values.items() if value is not None})
-        made = Activation(
-            self.name,
-            self.formula,
-            operands=self.operands,
-            parameters=parameters,
-            source=self.source,
-            aliases=self.aliases,
-            family=self.family,
-            doc=self.summary,
-            module=self.__module__,
-        )
+        made = Activation(self.name, self.formula, **{**self._fields(), "parameters": parameters})
         made.root = self.root
         return made
 
@@ -587,10 +579,21 @@ class Activation:
     def __reduce__(self) -> str | tuple[Any, ...]:
         if self.root is not self:
             return with_defaults, (self.root, {n: p.default for n, p in self.parameters.items() if p.default is not None})
-        if activations.get(self.name) is self:
+        if self.family != "own" and activations.get(self.name) is self:
             return get, (self.name,)
-        state = {"operands": self.operands, "parameters": dict(self.parameters), "source": self.source}
-        return _restore, (self.name, self.formula, {**state, "family": self.family, "doc": self.summary})
+        return _restore, (self.name, self.formula, self._fields())
+
+    def _fields(self) -> dict[str, Any]:
+        """Return the arguments, after name and formula, that make an activation like this one."""
+        return {
+            "operands": self.operands,
+            "parameters": dict(self.parameters),
+            "source": self.source,
+            "aliases": self.aliases,
+            "family": self.family,
+            "doc": self.doc,
+            "module": self.__module__,
+        }
 
 
 def with_defaults(root: Activation, defaults: Mapping[str, float]) -> Activation:
@@ -602,8 +605,31 @@ def _lower_bounds(parameter: Parameter) -> list[float]:
     return [-1.0, *(b for b in (parameter.gt, parameter.ge) if isinstance(b, (int, float)))]
 
 
-def _restore(name: str, formula: Expression, state: dict[str, Any]) -> Activation:
-    return Activation(name, formula, **state)
+def _restore(name: str, formula: Expression, fields: dict[str, Any]) -> Activation:
+    known = activations.get(name)
+    if type(known) is Activation and known.formula is formula and known._fields() == fields:
+        return known  # defined here, too
+    return Activation(name, formula, **fields)
+
+
+_reduce_by_name: Callable[[np.ufunc], Any] = copyreg.dispatch_table[np.ufunc]
+
+
+def _reduce_ufunc(ufunc: np.ufunc) -> Any:
+    """Pickle a ufunc of an activation by what it was made of; NumPy would look for a module that has it by its name."""
+    for entry in list(instances.values()):
+        for (wrt, orders, in_force), made in list(entry._ufuncs.items()):
+            if made is ufunc:
+                return _restore_ufunc, (entry, wrt, orders, in_force)
+    return _reduce_by_name(ufunc)
+
+
+def _restore_ufunc(entry: Activation, wrt: str, orders: tuple[int, ...], in_force: Precision) -> np.ufunc:
+    with precision(in_force):
+        return entry._ufunc(wrt, orders)
+
+
+copyreg.pickle(np.ufunc, _reduce_ufunc)
 
 
 def _with_default(parameter: Parameter, default: float | None) -> Parameter:

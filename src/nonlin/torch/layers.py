@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 import math
+import sys
 from collections.abc import Iterable
 from typing import Any, ClassVar, get_args
 
@@ -50,7 +52,25 @@ def class_name(name: str) -> str:
     return "".join(_WORDS.get(word, word.capitalize()) for word in name.split("_"))
 
 
-class Layer(nn.Module):
+class LayerClass(type):
+    """The type of the layers' classes, which pickles those that no module has under their name."""
+
+
+def _reduce_class(made: LayerClass) -> str | tuple[Any, ...]:
+    name: str = made.__name__
+    entry = getattr(made, "entry", None)
+    # Another process may know nothing of the user's own.
+    if getattr(entry, "family", "") != "own" and getattr(sys.modules[made.__module__], name, None) is made:
+        return name
+    from nonlin.torch.making import layer  # which makes classes with this module
+
+    return layer, (entry,)
+
+
+copyreg.pickle(LayerClass, _reduce_class)
+
+
+class Layer(nn.Module, metaclass=LayerClass):
     """What all layers share."""
 
     def extra_repr(self) -> str:
