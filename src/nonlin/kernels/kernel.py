@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from nonlin.formula.expression import Expression, postorder
+from nonlin.formula.expression import Application, Expression, postorder
 from nonlin.kernels.llvm import Body, Code, FloatingBody, IntegerBody, Module, Target, load, load_mask, store
 from nonlin.kernels.storage import BITS, TABLE, Storage, overflow_threshold
 
@@ -16,9 +16,17 @@ from nonlin.kernels.storage import BITS, TABLE, Storage, overflow_threshold
 LOOP, OTHER, RUN, OUTSIDE, RESULTS, FIXED = range(6)
 
 
-#: So few operations are done on twice as many elements at once: a processor is kept busier than by a single chain of them.
-#: With more, intermediate results would have to be put down in memory.
-_FEW = 60
+#: About how many cycles an operation's result takes to come; 1 where nothing else is said. A processor that waits for one has
+#: room to begin with the next elements only as far as its schedulers reach: these are then better done side by side.
+_LATENCY = {"add": 3, "subtract": 3, "multiply": 3, "fma": 4, "divide": 11, "sqrt": 14}
+#: Below so many cycles of the longest chain for each operation it has enough to do with a few elements.
+_WAITING = 1.5
+#: A chain so long is worth four times as many elements, if the operations are not too many: intermediate results would have to be
+#: put down in memory, and compiling takes longer.
+_LONG = 52
+_MANY = 45
+#: So few operations do not pay for going round a loop.
+_FEW = 16
 
 
 def width_of(element: str | None) -> int:
@@ -45,16 +53,31 @@ class Kernel:
     may_be_invalid: bool = False
     """Whether an x that is not NaN can have a result that is."""
 
-    widest: int = 32
+    widest: int = 64
     """Elements computed at once, at most."""
 
     @cached_property
     def width(self) -> int:
         """Elements computed at once."""
         width = width_of(self.element)
-        if self.element is not None and len(frozenset().union(*map(postorder, self.operations))) <= _FEW:
-            width *= 2
+        if self.element is not None:
+            count, chain = self._count_and_chain()
+            if count <= _FEW:
+                width *= 2
+            elif chain >= _WAITING * count:
+                width *= 4 if chain >= _LONG and count <= _MANY else 2
         return min(self.widest, width)
+
+    def _count_and_chain(self) -> tuple[int, int]:
+        """Return the number of operations, and the cycles of the longest chain of them that wait for each other."""
+        ready: dict[Expression, int] = {}
+        nodes = dict.fromkeys(node for result in self.operations for node in postorder(result))
+        for node in nodes:
+            ready[node] = max((ready[argument] for argument in node.arguments), default=0)
+            if isinstance(node, Application):
+                ready[node] += _LATENCY.get(node.primitive.name, 1)
+        count = sum(isinstance(node, Application) for node in nodes)
+        return count, max(ready[result] for result in self.operations)
 
 
 class KernelModule(Module):

@@ -418,6 +418,10 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
         scale = (over_log2.value * CONSTANTS["log(2)"]).limit_denominator(2**10)  # 1 but for a factor that has joined
         monomial = _monomial(argument)
         if monomial is None:
+            bound = _bound_on_x(argument, limit / abs(scale))
+            if bound is not None:
+                bounds[Symbol("x")] = min(bound, bounds.get(Symbol("x"), _LARGEST_OPERAND))
+                continue
             conditions.append(_size(argument) <= Constant(limit / abs(scale)))
             continue
         # |c x^k| <= limit is a condition on x itself.
@@ -430,6 +434,27 @@ def guard_of(limit: int, *operations: Expression) -> Expression | None:
 
 
 _LARGEST_OPERAND = Fraction(2**60)
+
+
+@lru_cache(maxsize=64)
+def _bound_on_x(argument: Expression, limit: Fraction) -> Fraction | None:
+    """Return the bound on ``|x|`` up to which an argument keeps within a limit, if it exceeds that at every larger x."""
+    if symbols(argument) != {"x"}:
+        return None
+
+    def keeps(sizes: Any) -> Any:
+        below, above = (np.abs(interpret(argument, "float64", {"x": sign * sizes})) for sign in (-1, 1))
+        return (below <= float(limit)) & (above <= float(limit))
+
+    low, high = 2.0**-30, float(_LARGEST_OPERAND)
+    for _ in range(6):
+        sizes = np.geomspace(low, high, 241)
+        kept = keeps(sizes)
+        count = int(np.count_nonzero(kept))
+        if not 0 < count < len(sizes) or not kept[:count].all():
+            return None
+        low, high = float(sizes[count - 1]), float(sizes[count])
+    return Fraction(low)
 
 
 def _size(node: Expression) -> Expression:
