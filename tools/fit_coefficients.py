@@ -58,8 +58,8 @@ class RationalFit:
     """Error of the finished result for an error of 1 in the sum, relative to the result."""
     degrees: dict[int, tuple[int, int]]
     """Degrees of the dividend and the divisor for each goal."""
-    centred: bool = True
-    """Whether a constant in the middle of the function's values is split off, so that the quotient is small."""
+    constant: Fraction
+    """What is split off from the function, so that the quotient is small where roundings count."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Zero:
     function: Callable[[Any], Any]
     near: Any
     scale: Fraction
-    """About how large the rest is when it is split off as zero - x: it is scaled to be about 1."""
+    """About how large the rest is, where its roundings count, when it is split off as zero - x: it is scaled to be about 1."""
 
 
 def _series(function: Callable[[Any], Any], series: Callable[[Any], Any], below: float) -> Callable[[Any], Any]:
@@ -232,6 +232,7 @@ RATIONAL_FITS = {
         lambda bits: (mpf("0.79"), _vanishing(bits)),
         lambda a: 1 / (a * _mills(a)),
         {24: (4, 4), 40: (7, 7), 53: (11, 11)},
+        Fraction(5, 16),
     ),
     "normal_slope": RationalFit(
         "P(Z > a) - a exp(-a^2/2)/sqrt(2 pi) = exp(-a^2/2) (p - q a) r(a), 0 <= a; log(2) in one piece",
@@ -239,6 +240,7 @@ RATIONAL_FITS = {
         lambda bits: (mpf(0), _vanishing(bits)),
         lambda a: 1 / _slope_factor(a, 53),
         {24: (4, 4), 40: (7, 7), 53: (10, 10)},
+        Fraction(1),
     ),
     "erf_tail": RationalFit(
         "erf(x) = 1 - exp(-x^2) r(x), 1 <= x <= 6; log(2) in one piece",
@@ -246,11 +248,11 @@ RATIONAL_FITS = {
         lambda bits: (mpf(1), mpf(6)),
         lambda a: mp.exp(-a * a),
         {24: (2, 2), 40: (4, 4), 53: (6, 6)},
-        centred=False,
+        Fraction(0),
     ),
 }
 ZEROS = {
-    "normal_slope": Zero(_slope_tail, mpf("0.75"), Fraction("0.52")),
+    "normal_slope": Zero(_slope_tail, mpf("0.75"), Fraction("0.45")),
 }
 CONSTANTS = {
     "log(2)": lambda: mp.log(2),
@@ -313,7 +315,7 @@ def fit_rational(record: RationalFit, bits: int) -> tuple[Fraction, tuple[float,
     points = [_near(t) for t in places]
     weights = [abs(record.weight(x)) for x in points]
     values = [record.function(x, bits) for x in points]
-    constant = _round_to_four_bits((min(values) + max(values)) / 2) if record.centred else Fraction(0)
+    constant = record.constant
     values = [value - mpf(constant.numerator) / constant.denominator for value in values]
     # dividend - value*(divisor - 1) = value, each over what the divisor was in the round before.
     terms = [
@@ -391,11 +393,6 @@ def _move_last_digits(coefficients: list[float], above: int, terms: Any, others:
 
 
 _ROUNDS, _SETTLED = 20, 8
-
-
-def _round_to_four_bits(value: Any) -> Fraction:
-    scale = Fraction(2) ** (4 - int(mp.frexp(value)[1]))
-    return round(value * scale.numerator / scale.denominator) / scale
 
 
 def generate() -> str:

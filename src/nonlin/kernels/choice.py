@@ -21,7 +21,7 @@ from nonlin.formula.expression import Application, Constant, Expression, Symbol,
 from nonlin.formula.primitives import absolute, logical_and, logical_or, maximum, minimum
 from nonlin.kernels.lowering import guard_of, interpret, lower, lower_condition
 from nonlin.kernels.machine import is_application
-from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SINGLE, Lanes
+from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SHORT, SINGLE, Lanes
 from nonlin.kernels.patch import Patch, fit_patch
 from nonlin.kernels.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term
 
@@ -61,6 +61,8 @@ _TOUCHING = 1e-3
 #: What a body without a guard is tried on besides the sample.
 _LARGEST = float(np.finfo(np.float32).max)
 _SPECIAL = np.array([0.0, -0.0, 2.0**-149, -(2.0**-149), _LARGEST, -_LARGEST, np.inf, -np.inf, np.nan])
+#: Inputs that a guard should let through.
+_USUAL = np.linspace(-12, 12, 25)
 #: A patch reaches so many times as far from a zero as the sample shows that it must.
 _MARGIN = 2.5
 #: So often it is made larger.
@@ -429,11 +431,22 @@ class _Sample:
             candidates = (self.general().lanes,)
         if self._needs_no_guard(candidates[0]):
             return Moderate(Arithmetic(candidates[0].without_guard()), None)
+        if candidates[0] is SINGLE and self._pays_to_shorten():
+            candidates = (SHORT, *candidates)
         for arithmetic, body in self._bodies(tuple(lanes.for_moderate() for lanes in candidates)):
             limit = self._limit(arithmetic.lanes, body, self.ordinary)
-            if limit is not None:
+            if limit is not None and (not arithmetic.lanes.short or self._is_rare_outside(guard_of(limit, body))):
                 return Moderate(arithmetic, limit)
         return None
+
+    def _pays_to_shorten(self) -> bool:
+        """Whether some exponential takes less with log(2) in one piece, and may: where the limit is the lowest."""
+        plain, short = (lower(self.formula, lanes.for_moderate(), self.parameters) for lanes in (SINGLE, SHORT))
+        return self.kind == "single" and short is not plain and self._is_rare_outside(guard_of(_LIMITS[-1], short))
+
+    def _is_rare_outside(self, guard: Expression | None) -> bool:
+        """Whether a guard lets pass nearly all that comes: four deviations of normal numbers three times as wide."""
+        return guard is None or bool(self._run(guard, "float32", self._at(_USUAL)).all())
 
     def _needs_no_guard(self, lanes: Lanes) -> bool:
         """Whether an arithmetic keeps what is promised for every input where exponentials hold their arguments in bounds."""
@@ -446,8 +459,9 @@ class _Sample:
 
     def _bodies(self, candidates: tuple[Lanes, ...]) -> Iterator[tuple[Arithmetic, Expression]]:
         """Yield what may compute the formula, and its operations: the fastest lanes, and then the others by their cost."""
-        # The first one is the cheapest; which of the others is depends on the formula.
-        for group in (candidates[:1], candidates[1:]):
+        # Those are the cheapest; which of the others is depends on the formula.
+        fastest = sum(lanes.element == "float32" and not lanes.compensated for lanes in candidates) or 1
+        for group in (*((lanes,) for lanes in candidates[:fastest]), candidates[fastest:]):
             bodies = {lanes: lower(self.formula, lanes, self.parameters) for lanes in group}
             for lanes in sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes)):
                 yield Arithmetic(lanes), bodies[lanes]
@@ -545,7 +559,7 @@ class _Sample:
         if errors is None:
             errors = self._errors(operations, lanes.element, self.points, self.want)
         holds = errors <= self.allowed
-        if self.kind == "single":
+        if self.kind == "single" and not lanes.short:  # of those the largest errors are rare
             undecided = np.flatnonzero(among & ~holds & (errors <= self.allowed + _UNDECIDED))
             worst = self.points[undecided[np.argsort(errors[undecided])[-_LOOKED_INTO:]]]
             # One that breaks the promise by itself decides.

@@ -21,8 +21,8 @@ LOOP, OTHER, RUN, OUTSIDE, RESULTS, FIXED = range(6)
 _LATENCY = {"add": 3, "subtract": 3, "multiply": 3, "fma": 4, "divide": 11, "sqrt": 14}
 #: Below so many cycles of the longest chain for each operation it has enough to do with a few elements.
 _WAITING = 1.5
-#: A chain so long is worth four times as many elements, if the operations are not too many: intermediate results would have to be
-#: put down in memory, and compiling takes longer.
+#: A chain so long is worth four times as many elements, if the operations are not too many: intermediate results would have to
+#: be put down in memory, and compiling takes longer.
 _LONG = 52
 _MANY = 45
 #: So few operations do not pay for going round a loop.

@@ -94,7 +94,7 @@ class _Exponential:
         shifted = fma(x.high, Constant(lanes.round(CONSTANTS["1/log(2)"])), rounder)
         n = shifted - rounder
         parts = _two_parts_of_log2(lanes)
-        if (coarse or careful) and not lanes.compensated:
+        if (coarse or careful or lanes.short) and not lanes.compensated:
             log2 = lanes.round(CONSTANTS["log(2)"])
             parts = log2, lanes.round(CONSTANTS["log(2)"] - log2) if careful else Fraction(0)
         first, second = map(Constant, parts)

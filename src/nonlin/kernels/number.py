@@ -38,6 +38,8 @@ class Lanes:
     """Whether a guard keeps everything far from the ends of the exponent range: no infinity, no NaN, no underflow."""
     clamped: bool = False
     """Whether exponentials of moderate arithmetic hold their arguments in bounds, where that does in place of a guard."""
+    short: bool = False
+    """Whether exponentials of moderate arithmetic take log(2) in one piece, whose error grows with their arguments."""
 
     def round(self, value: Fraction) -> Fraction:
         """Round an exact number to a lane's type; one that is too large becomes the largest."""
@@ -67,6 +69,7 @@ class Lanes:
 
 
 SINGLE = Lanes("single", "float32", 24, compensated=False)
+SHORT = replace(SINGLE, name="short", short=True)
 COMPENSATED = Lanes("compensated", "float32", 24, compensated=True)
 #: float32 results in float64 lanes: approximations good to 2**-40 are correctly rounded but for a few inputs in billions.
 EXACT = Lanes("exact", "float64", 40, compensated=False)
