@@ -164,7 +164,7 @@ def test_arrays_of_a_framework_without_a_room_are_refused(call: Callable[..., An
     # NumPy could read them: the result would be no longer on their device, nor differentiable.
     array = type("Array", (), {"__module__": package, "__array__": lambda self, *_, **__: np.zeros(2)})()
     framework = package.partition(".")[0].removesuffix("lib")
-    with pytest.raises(TypeError, match=rf"no room for {framework} yet and got a Array of it: it takes tensors of torch"):
+    with pytest.raises(TypeError, match=rf"no room for {framework} yet and got its Array: it takes tensors of torch"):
         call(array)
     heir = type("Heir", (type(array),), {"__module__": "mine"})()
     with pytest.raises(TypeError, match="no room"):

@@ -166,8 +166,19 @@ def room(operands: Iterable[Any]) -> Any:
     return None
 
 
+#: Frameworks whose arrays NumPy could read, but whose users would silently lose device, gradient and dtype by it.
+_WITHOUT_ROOM = frozenset({"jax", "jaxlib", "tensorflow", "keras", "mlx", "cupy", "paddle", "mindspore", "tinygrad"})
+
+
 def _find_room(kind: type) -> str:
     """Import the module that takes care of a class, and note and return its name, or "" if there is none."""
+    for base in kind.__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in _WITHOUT_ROOM:
+            raise TypeError(
+                f"nonlin has no room for {package.removesuffix('lib')} yet and got its {kind.__name__}: it takes tensors of "
+                f"{', '.join(_ROOMS)}, NumPy arrays and what follows their protocols; numpy.asarray(...) makes one of yours"
+            )
     found = ""
     for package, (array, name) in _ROOMS.items():
         framework = sys.modules.get(package)
@@ -618,15 +629,15 @@ _reduce_by_name: Callable[[np.ufunc], Any] = copyreg.dispatch_table[np.ufunc]
 def _reduce_ufunc(ufunc: np.ufunc) -> Any:
     """Pickle a ufunc of an activation by what it was made of; NumPy would look for a module that has it by its name."""
     for entry in list(instances.values()):
-        for (wrt, orders, in_force), made in list(entry._ufuncs.items()):
+        for key, made in list(entry._ufuncs.items()):
             if made is ufunc:
-                return _restore_ufunc, (entry, wrt, orders, in_force)
+                return _restore_ufunc, (entry.root, *key)
     return _reduce_by_name(ufunc)
 
 
-def _restore_ufunc(entry: Activation, wrt: str, orders: tuple[int, ...], in_force: Precision) -> np.ufunc:
+def _restore_ufunc(entry: Activation, wrt: str, orders: tuple[int, ...], in_force: Precision, narrow: bool) -> np.ufunc:
     with precision(in_force):
-        return entry._ufunc(wrt, orders)
+        return entry._ufunc(wrt, orders, narrow=narrow)
 
 
 copyreg.pickle(np.ufunc, _reduce_ufunc)
