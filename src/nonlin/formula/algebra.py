@@ -9,17 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from functools import cache, reduce
+from functools import lru_cache, reduce
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, rational_power, rebuild, symbols
+from nonlin.formula.expression import (
+    REMEMBERED,
+    Application,
+    Constant,
+    Expression,
+    Symbol,
+    postorder,
+    rational_power,
+    rebuild,
+    symbols,
+)
 
 Powers = dict[Expression, int]
 _SUMS = frozenset({p.add, p.subtract})
 _PRODUCTS = frozenset({p.multiply, p.divide, p.integer_power})
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def simplify(expression: Expression) -> Expression:
     """Return an equal expression with products and sums in normal form.
 
@@ -81,7 +91,7 @@ def _normal(node: Expression) -> Expression:
     return node
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _factors(root: Expression) -> tuple[Fraction, Powers]:
     """Split a product into its rational coefficient and the powers of its other factors."""
     found: dict[Expression, tuple[Fraction, Powers]] = {}
@@ -267,7 +277,7 @@ def _opened(terms: list[tuple[Fraction, Powers]]) -> list[tuple[Fraction, Powers
     return result
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     merged: dict[frozenset[tuple[Expression, int]], tuple[Fraction, Powers]] = {}
     for coefficient, powers in _opened(_terms(node)):
@@ -276,7 +286,7 @@ def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     return [term for term in merged.values() if term[0]]
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _content(node: Expression) -> tuple[Fraction, Expression]:
     """Split a sum of at least two terms into its content, if all coefficients have the same size, and the rest."""
     terms = _collect(node)

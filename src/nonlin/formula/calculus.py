@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nonlin.formula import primitives as p
 from nonlin.formula.algebra import simplify, without
 from nonlin.formula.domain import is_positive, keep_divisors, keep_domain
 from nonlin.formula.expression import (
+    REMEMBERED,
     Application,
     Constant,
     Expression,
@@ -140,13 +141,13 @@ def _slope_by_value(node: Expression, value: Expression) -> Expression | None:
     return None
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def canonical(expression: Expression) -> Expression:
     """Return the form that everything computed is derived from: stable, in normal form."""
     return keep_divisors(expression, keep_domain(expression, simplest(expression), simplest), simplest)
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def simplest(expression: Expression) -> Expression:
     """Return the stable form in normal form of an expression that nobody wrote: its domain may grow where factors cancel."""
     while True:
@@ -156,7 +157,7 @@ def simplest(expression: Expression) -> Expression:
         expression = simpler
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _derivative(root: Expression, symbol: str) -> Expression:
     zero, one = Constant(0), Constant(1)
     derivative: dict[Expression, Expression] = {}
@@ -268,7 +269,7 @@ SCALED: tuple[tuple[Expression, Expression, Expression], ...] = (
 )
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def stabilize(expression: Expression) -> Expression:
     """Replace textbook forms by equal ones that keep their accuracy in floating point.
 

@@ -8,11 +8,11 @@ infinity.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import TypeAlias
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, symbols
+from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, Symbol, postorder, symbols
 
 Normal: TypeAlias = Callable[[Expression], Expression]
 
@@ -24,7 +24,7 @@ _NEVER_NEGATIVE = frozenset({"absolute", "sqrt", "exp_residual"})
 _OPPOSITE = {"less": p.greater_equal, "less_equal": p.greater, "greater": p.less_equal, "greater_equal": p.less}
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def is_positive(node: Expression) -> bool:
     """Whether the form of an expression says that it is above zero wherever it is a number."""
     if isinstance(node, Constant):
@@ -46,7 +46,7 @@ def is_positive(node: Expression) -> bool:
     return name in ("sqrt", "integer_power", "absolute") and is_positive(arguments[0])
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def is_never_negative(node: Expression) -> bool:
     """Whether the form of an expression says that it is not below zero wherever it is a number."""
     if isinstance(node, Constant):
@@ -70,7 +70,7 @@ def is_never_negative(node: Expression) -> bool:
     return name == "where" and all(map(is_never_negative, arguments[1:]))
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def domain(formula: Expression) -> Expression | None:
     """Return the condition under which no square root and no logarithm is taken of too small a number; None if it always holds.
 

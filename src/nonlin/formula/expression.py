@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from nonlin.formula.primitives import Primitive
 
 Number: TypeAlias = int | float | Fraction
+#: Of so many nodes each pass over formulas keeps what it found: formulas that are gone must not pile up.
+REMEMBERED = 2**13
 
 
 class FormulaError(TypeError):

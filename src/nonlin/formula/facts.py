@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from itertools import combinations, pairwise
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate
-from nonlin.formula.expression import Application, Expression, Symbol, as_expression, postorder, rebuild, symbols
+from nonlin.formula.expression import REMEMBERED, Application, Expression, Symbol, as_expression, postorder, rebuild, symbols
 from nonlin.formula.spelling import Reference
 
 T = TypeVar("T")
@@ -272,7 +272,7 @@ def _tolerant(primitive: p.Primitive) -> Callable[..., Any]:
     return compare
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _program(formula: Expression, digits: int = _DIGITS) -> _Program:
     return _Program(formula, digits)
 
@@ -314,7 +314,7 @@ def _roots(points: list[tuple[Real, Real]], function: Callable[[Real], Real]) ->
     return found
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _approach(formula: Expression, point: Real, side: int) -> tuple[Real | None, Real | None]:
     """Return the limits inferior and superior of a formula on the way to a point, which may be infinite.
 
@@ -367,7 +367,7 @@ def _growth(values: list[Real]) -> Real | None:
 _CHOICES = (p.maximum, p.minimum, p.absolute, p.sign, p.softsign)
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _with_choices(formula: Expression) -> Expression:
     """Spell everything that has a kink with ``where``."""
 
@@ -427,7 +427,7 @@ class _Waves:
         return 2.25 * self.longest
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _waves(formula: Expression) -> _Waves | None:
     mp = _arithmetic()
     periods = []
@@ -438,7 +438,7 @@ def _waves(formula: Expression) -> _Waves | None:
     return _Waves(min(periods), max(periods)) if periods else None
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _centres(formula: Expression) -> tuple[Real, ...]:
     """Return points around which something happens, to judge by what is written: 20 for tanh(x - 20)."""
     found = set()
@@ -1123,7 +1123,7 @@ def _words(fact: Any) -> str:
     return "; ".join(map(str, fact)) if isinstance(fact, tuple) else str(fact)
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def facts_of(formula: Expression) -> Facts:
     """Return the facts of a function of x.
 

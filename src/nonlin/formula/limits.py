@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Decimal
 from fractions import Fraction
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 
-from nonlin.formula.expression import Application, Constant, Expression, postorder
+from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder
 from nonlin.formula.spelling import Reference
 
 _PI = Decimal(
@@ -137,7 +137,7 @@ def _error_series(a: Decimal) -> Decimal:
     return _series(a, lambda term, n: -term * a * a / n, lambda n: 2 * n + 1)
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def limit(formula: Expression, sign: int) -> Fraction | float | None:
     """Return the limit of a formula of x at infinity.
 

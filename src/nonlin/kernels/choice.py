@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, symbols
+from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, Symbol, postorder, symbols
 from nonlin.formula.primitives import absolute, logical_and, logical_or, maximum, minimum
 from nonlin.kernels.lowering import guard_of, interpret, lower, lower_condition
 from nonlin.kernels.machine import is_application
@@ -240,7 +240,7 @@ class Arithmetic:
         return reduce(lambda operations, patch: patch.over(operations), self.patches, question.lowered(self.lanes))
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def choose_general(question: Question) -> Arithmetic:
     """Choose the arithmetic for inputs of any size."""
     if "x" not in symbols(question.formula):
@@ -259,7 +259,7 @@ class Moderate:
     """Where terms cancel more than this arithmetic can bear: inputs next to these are not moderate."""
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def choose_moderate(question: Question) -> Moderate | None:
     """Choose a faster arithmetic for moderate inputs; None if there is none."""
     return _sample(question).moderate() if _needs_guard(question) else None  # without exponentials nothing is gained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from typing import Any
 
 from nonlin.kernels.driver import Driver, DriverModule
@@ -38,7 +39,7 @@ class Compiler:
             binding.initialize_all_targets()
             binding.initialize_all_asmprinters()
         self.target = target
-        self._engines: list[Any] = []
+        self._engines: dict[int, Any] = {}
         self._loops: dict[Driver, int] = {}
 
     def _machine(self, *, jit: bool) -> Any:
@@ -55,27 +56,29 @@ class Compiler:
         module.verify()
         return str(self._machine(jit=False).emit_assembly(module))
 
-    def compile_run(self, kernel: Kernel, *, streamed: bool = False) -> int:
-        """Compile a kernel for whole vectors and return the address of its ``run``, valid for the life of the process.
+    def compile_run(self, kernel: Kernel, owner: object, *, streamed: bool = False) -> int:
+        """Compile a kernel for whole vectors and return the address of its ``run``.
 
         A streamed one writes around the cache, to results that begin at a multiple of 64 bytes.
         """
-        return self.compile_text(KernelModule(kernel, self.target).run(streamed=streamed), "run")
+        return self.compile_text(KernelModule(kernel, self.target).run(streamed=streamed), "run", owner)
 
-    def compile_outside(self, kernel: Kernel) -> int:
+    def compile_outside(self, kernel: Kernel, owner: object) -> int:
         """Compile a kernel for what another one's guard excludes and return the address of its ``outside``."""
-        return self.compile_text(KernelModule(kernel, self.target).outside(), "outside")
+        return self.compile_text(KernelModule(kernel, self.target).outside(), "outside", owner)
 
     def loop(self, driver: Driver) -> int:
         """Return the address of the loop that drives such kernels."""
         if driver not in self._loops:
-            self._loops[driver] = self.compile_text(DriverModule(driver, self.target).loop(), "loop")
+            self._loops[driver] = self.compile_text(DriverModule(driver, self.target).loop(), "loop", self)
         return self._loops[driver]
 
-    def compile_text(self, source: str, name: str) -> int:
-        """Compile a module and return the address of a function."""
+    def compile_text(self, source: str, name: str, owner: object) -> int:
+        """Compile a module and return the address of a function, which is valid as long as its owner lives."""
         module = self._binding.parse_assembly(source)
         engine = self._binding.create_mcjit_compiler(module, self._machine(jit=True))
         engine.finalize_object()
-        self._engines.append(engine)
-        return int(engine.get_function_address(name))
+        address = int(engine.get_function_address(name))
+        self._engines[address] = engine
+        weakref.finalize(owner, self._engines.pop, address).atexit = False
+        return address

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import cache, lru_cache, reduce
+from functools import lru_cache, reduce
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, match
 from nonlin.formula.expression import (
+    REMEMBERED,
     Application,
     Constant,
     Expression,
@@ -61,7 +62,7 @@ class _Constants(Spelling[Decimal]):
         return _DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def constant_value(node: Expression) -> Fraction | None:
     """Return the value of an expression without symbols to sixty digits, or None if it has to be computed at run time."""
     if isinstance(node, Constant):
@@ -190,7 +191,7 @@ class _Lowering(Spelling[_Spelled]):
         return number
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def _vanishes(node: Expression, parameter: str) -> bool:
     """Whether an expression with x in it is 0 for every x when a parameter is 0."""
     try:

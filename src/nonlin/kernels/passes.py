@@ -76,7 +76,7 @@ _first = FirstCall(lambda data: _passes[data].compile_outside())
 
 @cache
 def _first_outside() -> int:
-    return compiler().compile_text(_first.outside(), "outside")
+    return compiler().compile_text(_first.outside(), "outside", _first)
 
 
 class Pass:
@@ -139,14 +139,14 @@ class Pass:
         if streamed not in self._run:  # by several threads at once it is compiled as often; any of them will do
             pointers, numbers = len(self._inputs) + len(self._outputs) + 2, len(self._inputs) + 1
             prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * numbers)
-            self._run[streamed] = prototype(compiler().compile_run(self._kernel, streamed=streamed))
+            self._run[streamed] = prototype(compiler().compile_run(self._kernel, self, streamed=streamed))
         return self._run[streamed]
 
     def compile_outside(self) -> None:
         """Compile the kernel for what the guard of the other excludes."""
         with self._lock, np.errstate(all="ignore"):
             # A vector of the other kernel may have no more than 8 elements.
-            self._cells[OUTSIDE] = compiler().compile_outside(self._kernel_of(choose_for_all, widest=8))
+            self._cells[OUTSIDE] = compiler().compile_outside(self._kernel_of(choose_for_all, widest=8), self)
 
     def _over(self, places: Sequence[int], piece: slice) -> None:
         """Go over whole vectors, and then over what is left, in a vector's room of its own."""

@@ -454,7 +454,7 @@ def _compiled(normalization: Normalization, dtype: str, exact: bool, tempered: b
     prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, *[ctypes.c_int64] * 4, *[ctypes.c_double] * 2)
     kernel = RowsKernel(normalization, STORAGES[dtype], _lanes(dtype, exact), tempered)
     made = compiler()
-    function = prototype(made.compile_text(RowsModule(kernel, made.target).text_of_rows(), "rows"))
+    function = prototype(made.compile_text(RowsModule(kernel, made.target).text_of_rows(), "rows", kernel))
     kept = 0 if kernel.keeps_exponentials else STORAGES[kernel.lanes.element].size
     return _Compiled(function, kernel, kernel.storage.size, kept)
 

@@ -12,14 +12,15 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import simplest
-from nonlin.formula.expression import Application, Constant, Expression, postorder, substitute
+from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder, substitute
 from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.driver import Driver
@@ -58,7 +59,7 @@ class Function:
     doc: str = ""
 
 
-@cache
+@lru_cache(maxsize=REMEMBERED)
 def is_integral(formula: Expression) -> bool:
     """Whether integers stay integers: piecewise linear, with whole constants."""
     degree: dict[Expression, int] = {}
@@ -218,18 +219,25 @@ def compiler() -> Compiler:
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a loop's machine code will be found."""
+    """Where a loop's machine code will be found; the code goes when this goes."""
 
     loop: Loop
     cells: Any
     """Addresses, as :mod:`nonlin.kernels.kernel` numbers them."""
+    other: _Slot | None
+    """That of the loop for other parameters."""
+
+    @property
+    def address(self) -> int:
+        """What NumPy hands to the loop as its data."""
+        return ctypes.addressof(self.cells)
 
 
 class _Loops:
     """The slots of all loops, and the way from an uncompiled one to its code."""
 
     def __init__(self) -> None:
-        self._slots: dict[int, _Slot] = {}
+        self._slots: WeakValueDictionary[int, _Slot] = WeakValueDictionary()
         self._lock = threading.RLock()
         self._first = FirstCall(self.compile)
         self._first_outside = FirstCall(self._compile_outside)
@@ -238,27 +246,29 @@ class _Loops:
     def _entries(self) -> dict[int, int]:
         """The code in each cell before there is any other."""
         return {
-            LOOP: compiler().compile_text(self._first.loop(), "loop"),
-            OUTSIDE: compiler().compile_text(self._first_outside.outside(), "outside"),
+            LOOP: compiler().compile_text(self._first.loop(), "loop", self),
+            OUTSIDE: compiler().compile_text(self._first_outside.outside(), "outside", self),
         }
 
     @cached_property
     def jump(self) -> int:
         """The address of the instructions that jump to what a slot holds."""
-        return compiler().compile_text(_JUMP, "loop")
+        return compiler().compile_text(_JUMP, "loop", self)
 
-    def slot(self, loop: Loop) -> int:
-        """Make a slot and return its address, which NumPy hands to the loop as its data."""
+    def slot(self, loop: Loop) -> _Slot:
+        """Make a slot, which lives as long as somebody holds it."""
         inputs = len(loop.function.operands)
         cells = (ctypes.c_void_p * (FIXED + inputs))()
         for number, entry in self._entries.items():
             cells[number] = entry
         cells[RESULTS] = describe_results(inputs, loop.outputs)
+        other = None
         if not loop.general and loop.function.parameters:
-            cells[OTHER] = self.slot(replace(loop, general=True))
-        address = ctypes.addressof(cells)
-        self._slots[address] = _Slot(loop, cells)
-        return address
+            other = self.slot(replace(loop, general=True))
+            cells[OTHER] = other.address
+        slot = _Slot(loop, cells, other)
+        self._slots[slot.address] = slot
+        return slot
 
     def compile(self, data: int) -> None:
         """Compile the loop of a slot, unless it is compiled."""
@@ -270,7 +280,7 @@ class _Loops:
                 for k, (name, storage) in enumerate(kernel.inputs):
                     if name in fixed:
                         slot.cells[FIXED + k] = bits_of(storage, fixed[name])
-                slot.cells[RUN] = compiler().compile_run(kernel)
+                slot.cells[RUN] = compiler().compile_run(kernel, slot)
                 # Last: what is interrupted before this begins anew.
                 slot.cells[LOOP] = compiler().loop(driver_of(kernel, fixed))
 
@@ -278,7 +288,7 @@ class _Loops:
         slot = self._slots[data]
         with self._lock, np.errstate(all="ignore"):
             if slot.cells[OUTSIDE] == self._entries[OUTSIDE]:
-                slot.cells[OUTSIDE] = compiler().compile_outside(slot.loop.outside())
+                slot.cells[OUTSIDE] = compiler().compile_outside(slot.loop.outside(), slot)
 
 
 def driver_of(kernel: Kernel, fixed: Mapping[str, Fraction]) -> Driver:
@@ -301,11 +311,50 @@ define void @loop(ptr %args, ptr %dims, ptr %steps, ptr %data) {
 }
 """
 _loops = _Loops()
-#: NumPy keeps pointers into what a ufunc was made from, and a ufunc lives as long as the process.
-_kept_alive: list[Any] = []
-_with_bfloat16: set[np.ufunc] = set()
-#: the slots of each ufunc's loops, by the dtype names of operands and result
-_slots: dict[np.ufunc, dict[tuple[str, ...], int]] = {}
+
+
+class _Parts:
+    """What a ufunc was made from: NumPy keeps pointers into it."""
+
+    def __init__(self, memory: tuple[Any, ...], slots: dict[tuple[str, ...], _Slot]) -> None:
+        self.memory = memory  # every slot is in it: two of the integer dtypes have one name
+        self.slots = slots
+        """Those of the loops, by the dtype names of operands and results."""
+        self.signature_of_bfloat16: Any = None
+
+
+class _UfuncObject(ctypes.Structure):
+    """The beginning of a ufunc in memory, as NumPy's ``ufuncobject.h`` has it."""
+
+    _fields_ = (
+        ("head", ctypes.c_byte * object.__basicsize__),
+        *((name, ctypes.c_int) for name in ("nin", "nout", "nargs", "identity")),
+        *((name, ctypes.c_void_p) for name in ("functions", "data")),
+        *((name, ctypes.c_int) for name in ("ntypes", "reserved")),
+        *((name, ctypes.c_void_p) for name in ("name", "types", "doc", "ptr", "obj")),
+    )
+
+
+#: by the address of the ufunc
+_parts: WeakValueDictionary[int, _Parts] = WeakValueDictionary()
+#: those of ufuncs that live as long as the process
+_kept_alive: list[_Parts] = []
+
+
+def _give(ufunc: np.ufunc, parts: _Parts) -> None:
+    """Have a ufunc hold its parts until it dies: in ``obj``, where those of ``np.frompyfunc`` hold their function."""
+    _parts[id(ufunc)] = parts
+    loops, data = parts.memory[:2]
+    found = _UfuncObject.from_address(id(ufunc))
+    as_known = (found.nin, found.nout, found.nargs, found.functions, found.data, found.ntypes, found.obj) == (
+        *(ufunc.nin, ufunc.nout, ufunc.nargs),
+        *(ctypes.addressof(loops), ctypes.addressof(data), len(loops), None),
+    )
+    if not as_known:  # another NumPy, or another Python
+        _kept_alive.append(parts)
+        return
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(parts))
+    found.obj = id(parts)
 
 
 @cache
@@ -324,17 +373,16 @@ def make_ufunc(function: Function) -> np.ufunc:
     names = [tuple(_storage(c) for c in signature) for signature in types]
     loops = (ctypes.c_void_p * count)(*[_loops.jump] * count)
     slots = [_loops.slot(Loop(function, signature)) for signature in names]
-    data = (ctypes.c_void_p * count)(*slots)
+    data = (ctypes.c_void_p * count)(*(slot.address for slot in slots))
     characters = bytes(np.dtype(c).num for signature in types for c in signature)
     name, doc = function.name.encode(), function.doc.encode()
-    _kept_alive.append((loops, data, characters, name, doc))
     make = ctypes.PYFUNCTYPE(
         ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_int] * 4,
         ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int,
     )(_api()[1])  # fmt: skip
     no_identity = -1
     ufunc: np.ufunc = make(loops, data, characters, count, operands, len(function.formulas), no_identity, name, doc, 0)
-    _slots[ufunc] = dict(zip(names, slots, strict=True))
+    _give(ufunc, _Parts((loops, data, characters, name, doc, slots), dict(zip(names, slots, strict=True))))
     if "ml_dtypes" in sys.modules:
         add_bfloat16(ufunc, function)
     return ufunc
@@ -342,24 +390,24 @@ def make_ufunc(function: Function) -> np.ufunc:
 
 def compile_loop(ufunc: np.ufunc, dtype: np.dtype[Any]) -> None:
     """Compile the loop for arrays and results of one dtype ahead of its first call."""
-    for names, slot in _slots[ufunc].items():
+    for names, slot in list(_parts[id(ufunc)].slots.items()):
         if names[0] == names[-1] == dtype.name:
-            _loops.compile(slot)
+            _loops.compile(slot.address)
 
 
 def add_bfloat16(ufunc: np.ufunc, function: Function) -> None:
     """Give a ufunc a loop for ``ml_dtypes.bfloat16``, unless it has one: ml_dtypes may be imported after it was made."""
-    if ufunc in _with_bfloat16:
+    parts = _parts[id(ufunc)]
+    if parts.signature_of_bfloat16 is not None:
         return
-    _with_bfloat16.add(ufunc)
     number = np.dtype(sys.modules["ml_dtypes"].bfloat16).num
     types = ["bfloat16"] * ufunc.nargs
     if function.narrow:
         types = [_storage("bfloat16" if character == "e" else character) for character in _narrow_types(function)]
     signature = (ctypes.c_int * ufunc.nargs)(*(number if t == "bfloat16" else np.dtype(t).num for t in types))
+    parts.signature_of_bfloat16 = signature
     register = ctypes.PYFUNCTYPE(
         ctypes.c_int, ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
     )(_api()[2])
-    slot = _loops.slot(Loop(function, tuple(types)))
-    _kept_alive.append(signature)
-    register(ufunc, number, _loops.jump, ctypes.cast(signature, ctypes.c_void_p), slot)
+    slot = parts.slots[tuple(types)] = _loops.slot(Loop(function, tuple(types)))
+    register(ufunc, number, _loops.jump, ctypes.cast(signature, ctypes.c_void_p), slot.address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -71,7 +71,7 @@ def gain(activation: Any, **parameters: float) -> float:
     return float(moment**-0.5)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _second_moment(entry: Activation, values: tuple[float, ...]) -> float:
     # The normal density times an exponential is so small beyond 14 that the trapezoidal rule has all digits, kinks apart.
     steps = 1_000_001 if not isinstance(entry, Gated) else 2_001
