@@ -30,16 +30,27 @@ KNOWN_FAILURES: dict[str, list[str]] = {
         for character in "LQ"
     ],
     "NaN is passed over by maximum and minimum": [
-        "test_fuzz.py::test_formulas_that_failed_once[smaller than what is no number]"
+        "test_fuzz.py::test_formulas_that_failed_once[smaller than what is no number]",
+        "test_fuzz.py::test_formulas_that_failed_once[slope of the larger one outside the domain]",
     ],
-    "limits at infinity are those of rounded steps": [
+    "a slope loses the domain of its function: NaN at an infinity where the function is none": [
+        "test_fuzz.py::test_formulas_that_failed_once[slope outside the domain at infinity]",
+    ],
+    "the limit of a product is that of its first factor": [
+        "test_fuzz.py::test_formulas_that_failed_once[power times exponential]",
+    ],
+    "the sample of inputs misses what is steep next to the edge of a domain": [
+        "test_fuzz.py::test_formulas_that_failed_once[cosine of a logarithm next to its pole]",
+    ],
+    "an inner result is beyond the range of the dtype or the range that its rest has": [
         f"test_fuzz.py::test_formulas_that_failed_once[{name}]"
-        for name in ("exp(x)/x", "slope of a maximum at infinity", "condition at infinity")
+        for name in ("reciprocal of a subnormal number", "cosine of a huge power", "snake at the largest number")
     ],
-    "float64 is taken unmeasured: the rounded argument of a cosine": [
-        "test_fuzz.py::test_formulas_that_failed_once[cosine of a square]",
+    "torch: the slope of the identity at NaN": ["test_fuzz.py::test_formulas_that_failed_once[slope of the identity at NaN]"],
+    "facts: singularities that are not at 0, waves whose argument is constant somewhere": [
+        f"test_fuzz.py::test_formulas_that_failed_once[{name}]"
+        for name in ("facts of log(1 + x)", "facts of a pole at 1", "facts of a half circle", "facts of a choice in a sine")
     ],
-    "default parameters are rounded to float16": ["test_fuzz.py::test_formulas_that_failed_once[half of hard_sigmoid]"],
     "the causes above and those in fuzz/failures.py": [
         f"test_fuzz.py::test_random_formulas[{check}]"
         for check in ("numbers", "layouts", "broadcast_parameters", "both_at_once", "torch", "vmap", "facts")

@@ -41,4 +41,26 @@ FAILURES: dict[str, tuple[str, Case]] = {
         "numbers",
         case("minimum(maximum(a * x + 0.5, 0), 1)", -3.0, kind="float16", a="0.16666666666666666"),
     ),
+    # Sines of rounded arguments, in float64 and next to an edge of the domain.
+    "slope of the sine of a square": ("numbers", case("sin(x * x)", -187.8819370751959, kind="float64", order=1)),
+    "sine with a frequency": ("numbers", case("nl.sin(x, omega=30)", -158.62343094441775, kind="float64")),
+    "cosine of a logarithm next to its pole": ("numbers", case("cos(log1p(nl.selu(x)))", -0.8411741256713867)),
+    # NaN was passed over.
+    "slope of the larger one outside the domain": ("numbers", case("maximum(sqrt(x), x)", -1.0, kind="float64", order=1)),
+    "slope outside the domain at infinity": ("numbers", case("sqrt(nl.elu(x, alpha=3))", -INF, order=1)),
+    # Limits at infinity.
+    "slope of telu of a cube": ("numbers", case("nl.telu(x * x ** 2)", -INF, order=1)),
+    "slope of a quotient": ("numbers", case("x / softplus(x ** 4)", INF, order=1)),
+    "power times exponential": ("numbers", case("x ** -2 * exp(nl.tanh_shrink(x))", INF)),
+    # Inner results that are too large or too small.
+    "reciprocal of a subnormal number": ("numbers", case("tanh(x) ** -1", 5e-324, kind="float64")),
+    "cosine of a huge power": ("numbers", case("cos(x ** 1.5)", 2.3639153363965384e249, kind="float64")),
+    "snake at the largest number": ("numbers", case("nl.snake(x, alpha=-2)", -1.7976931348623157e308, kind="float64")),
+    # decimal's exception.
+    "root of what folds to a negative number": ("numbers", case("(1 - where(pi < x, pi, pi)) ** 0.5", 0.5)),
+    "slope of the identity at NaN": ("torch", case("x", math.nan, kind="float64", order=1)),
+    "facts of log(1 + x)": ("facts", case("log(1 + x)")),
+    "facts of a pole at 1": ("facts", case("1 / (x - 1)")),
+    "facts of a half circle": ("facts", case("sqrt(1 - x ** 2)")),
+    "facts of a choice in a sine": ("facts", case("sin(where(x <= a, a, b))", a="1", b="2")),
 }
