@@ -13,7 +13,7 @@ from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Decimal
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder
 from nonlin.formula.spelling import Reference
@@ -144,7 +144,7 @@ def limit(formula: Expression, sign: int) -> Fraction | float | None:
     Parameters
     ----------
     formula : Expression
-        Of ``x`` alone.
+        Of ``x`` alone, in canonical form: 1 + exp(x) is 1 so far out.
     sign : int
         1 for plus infinity, -1 for minus infinity.
 
@@ -196,13 +196,13 @@ def _value(formula: Expression, at: Decimal) -> Decimal:
 
 def _tendency(values: list[Decimal]) -> Decimal | None:
     """Return what values at x, x^2, x^4 and so on tend to."""
-    while values and values[-1].is_nan():  # inf - inf so far out
-        values.pop()
-    if len(values) < 4 or any(value.is_nan() for value in values[-4:]):
-        return None
+    # What is infinite where x is not has overflowed; quotients of that mean nothing, and what came before tells.
+    finite = list(takewhile(Decimal.is_finite, values))
+    if len(finite) < 4:
+        before, last = values[-2:]
+        return last if last.is_infinite() and before == last else None
+    values = finite
     before, last = values[-2:]
-    if last.is_infinite():
-        return last if before * last > 0 else None
     if abs(last - before) <= abs(last) * Decimal("1e-12"):
         return _rounded(last)
     signs = {Decimals.sign(value) for value in values[-3:]}
