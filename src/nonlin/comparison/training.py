@@ -32,6 +32,7 @@ from nonlin.torch.elementwise import operation
 WIDEST_STACK = 128  # above, one network fills the caches and a loop over networks is as fast
 PROBED_ROWS = 1024  # training rows that health is measured on
 _BLOCK = 2048  # rows evaluated at once
+_STILL_LEARNS = 0.8  # a validation loss so many times that of before is progress, though the score is the same
 _BLOWN_UP = 10  # a loss so many times that of a constant prediction is one of a network that diverged
 
 Factory = Callable[[torch.nn.Module], torch.nn.Module]
@@ -180,6 +181,26 @@ class _Course:
     best: int = 0
     steps: int = 0
     ended: str = ""
+    _progress: int = 0  # after how many steps it was last better by more than a little
+    _level: float = math.inf  # validation loss then
+
+    def check(self, step: int, loss: float, score: float, validation_loss: float) -> bool:
+        """Take in a check; return whether the network is better than it was at all others."""
+        self.loss.append(loss)
+        self.curve.append(score)
+        self.steps = step
+        if score > self.validation or validation_loss < _STILL_LEARNS * self._level or not self.best:
+            self._progress, self._level = step, validation_loss
+        better = (score, -validation_loss) > (self.validation, -self.validation_loss) or not self.best
+        if better:
+            self.validation, self.validation_loss, self.best = score, validation_loss, step
+        return better
+
+    def end(self, length: Length) -> str:
+        """Say why it ends now; nothing if it goes on."""
+        if self.steps - self._progress >= length.patience or not math.isfinite(self.loss[-1]):
+            return "turned"
+        return "limit" if self.steps >= length.limit else ""
 
     def status(self, data: _Tables, part: int, *, finite: bool) -> str:
         """Say what to call it."""
@@ -191,7 +212,8 @@ class _Course:
 def _follow(networks: _Networks, members: Sequence[Member], length: Length, *, compete: bool) -> list[_Course]:
     """Train networks, each until its validation score has not been better for a while, and keep each where it was best.
 
-    The rule is the same for all: among equal scores, the one with the smaller validation loss is better. Where settings
+    The rule is the same for all: among equal scores, the one with the smaller validation loss is better, and counts as progress
+    if it is smaller by a fifth: where all validation rows are right, the loss falls for ever. Where settings
     compete, the worse half of those of a split is given up at each rung, by the mean of their best scores so far.
     """
     courses = [_Course() for _ in members]
@@ -205,18 +227,9 @@ def _follow(networks: _Networks, members: Sequence[Member], length: Length, *, c
         scores, validation_losses = networks.validate()
         better = []
         for place, i in enumerate(trained):
-            course = courses[i]
-            course.loss.append(losses[place])
-            course.curve.append(scores[place])
-            course.steps = step
-            now = (scores[place], -validation_losses[place])
-            if now > (course.validation, -course.validation_loss) or not course.best:
-                course.validation, course.validation_loss, course.best = scores[place], validation_losses[place], step
+            if courses[i].check(step, losses[place], scores[place], validation_losses[place]):
                 better.append(place)
-            if step - course.best >= length.patience or not math.isfinite(losses[place]):
-                course.ended = "turned"
-            elif step >= length.limit:
-                course.ended = "limit"
+            courses[i].ended = courses[i].end(length)
         networks.keep(better)
         if rungs and step >= rungs[0]:
             rungs.pop(0)
