@@ -465,7 +465,8 @@ class _Sample:
             bodies = {lanes: lower(self.formula, lanes, self.parameters) for lanes in group}
             for lanes in sorted(bodies, key=lambda lanes: _cost(bodies[lanes], lanes)):
                 yield Arithmetic(lanes), bodies[lanes]
-                if lanes.element == "float32" and self.kind == "single" and not self.shaped:
+                # A patch is a function of x alone: of a slope times a gradient, it would be the slope without the gradient.
+                if lanes.element == "float32" and self.kind == "single" and not self.question.names:
                     yield from self._patched(lanes, bodies[lanes])
 
     def _patched(self, lanes: Lanes, body: Expression) -> Iterator[tuple[Arithmetic, Expression]]:
