@@ -35,6 +35,7 @@ from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integr
 from nonlin.precision import Precision, get_precision, precision
 
 if TYPE_CHECKING:
+    from nonlin.accuracy import Accuracy
     from nonlin.formula.facts import Facts
 
 Bound: TypeAlias = float | str | None
@@ -523,6 +524,7 @@ class Activation:
             {name: parameter.default for name, parameter in self.parameters.items()},
             exact=get_precision() == "exact",
             narrow=narrow,
+            warns=self.family == "own",
             # A derivative has the dtype of the value.
             keeps_integers=all(map(is_integral, (canonical(self.formula), *formulas))),
             never_negative=all(max(b for b in _lower_bounds(p)) >= 0 for p in self.parameters.values()),
@@ -563,6 +565,22 @@ class Activation:
         if missing:
             raise ValueError(f"{self.name} has no facts before {', '.join(missing)} is given: see with_()")
         return facts_of(substitute(self.formula, {n: p.default for n, p in self.parameters.items()}))  # type: ignore[misc]
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The errors of the results at the default parameters, promised and measured, by dtype and order of the derivative.
+
+        Measuring takes a second or so. The precision in force counts.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> nl.relu.accuracy["float32", 1].measured
+        0.0
+        """
+        from nonlin.accuracy import accuracy_of
+
+        return accuracy_of(self)
 
     def with_(self, **defaults: float) -> Activation:
         """Return this activation with other defaults.

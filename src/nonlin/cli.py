@@ -179,7 +179,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Draw in ASCII, without colours.")] = False,
 ) -> None:
-    """Show an activation: formula, derivatives, parameters, what frameworks say, facts, a drawing.
+    """Show an activation: formula, derivatives, parameters, what frameworks say, facts, largest errors, a drawing.
 
     \b
     Examples:
@@ -280,6 +280,7 @@ def _print_words(console: Console, entry: Any, order: int) -> None:
             where.setdefault(str(difference), []).append(dialect.name)
     _print_section(console, "where numbers differ", [(text, ", ".join(names)) for text, names in where.items()])
     _print_section(console, "facts", _facts(entry, console.width))
+    _print_section(console, "largest errors", entry.accuracy.rows() if _is_elementwise(entry) and not _missing(entry) else [])
 
 
 def _print_section(console: Console, title: str, rows: list[tuple[str, str]]) -> None:

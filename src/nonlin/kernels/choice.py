@@ -23,7 +23,7 @@ from nonlin.kernels.lowering import guard_of, interpret, lower, lower_condition
 from nonlin.kernels.machine import is_application
 from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SHORT, SINGLE, Lanes
 from nonlin.kernels.patch import Patch, fit_patch
-from nonlin.kernels.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term
+from nonlin.kernels.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term, promised_ulps
 
 Array = npt.NDArray[np.float64]
 
@@ -313,6 +313,27 @@ class _Points:
         """Return points that have each x times each factor, in float32."""
         repeated = {name: np.repeat(values, len(factors)) for name, values in self.values.items()}
         return _Points(repeated | {"x": _single(np.outer(self.x, factors).ravel())})
+
+
+def shortfall(question: Question) -> tuple[float, float] | None:
+    """Return the largest error of a formula that no arithmetic here keeps the promise for, and where it is; else None."""
+    sample = _sample(question) if "x" in symbols(question.formula) and not question.shaped else None
+    if sample is None or choose_general(question) != Arithmetic({"double": DOUBLE, "single": EXACT}.get(sample.kind, SINGLE)):
+        return None
+    points, lanes, want = sample.points, DOUBLE, sample.want
+    if sample.kind == "single":
+        points, lanes = points[::4], EXACT
+        want = sample._run(lower(question.formula, DOUBLE, sample.parameters), "float64", points)
+    errors = sample._errors(lower(question.formula, lanes, sample.parameters), "float64", points, want)
+    errors[~np.isfinite(want)] = 0
+    worst = int(np.nanargmax(errors))
+    promised = promised_ulps(question.formula, question.output)
+    return (float(errors[worst]), float(points.x[worst])) if errors[worst] > promised else None
+
+
+def sample_of(question: Question) -> Array:
+    """Return inputs on which a formula without other symbols is judged."""
+    return _sample(question).points.x
 
 
 class _Sample:

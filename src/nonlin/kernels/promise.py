@@ -26,6 +26,10 @@ CANCELLATION = 1 / 32
 CANCELLED_ERROR: Mapping[str, float] = MappingProxyType({"float32": 6e-8, "float64": 6e-8 * 2.0**-29})
 
 
+class AccuracyWarning(UserWarning):
+    """A user's own formula is compiled whose results are farther from the exact ones than is promised."""
+
+
 def is_harder(formula: Expression) -> bool:
     """Whether half an ulp more is promised in float32."""
     return any(

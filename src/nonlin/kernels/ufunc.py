@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -21,13 +22,14 @@ import numpy as np
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import simplest
 from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder, substitute
-from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
+from nonlin.kernels.choice import Choice, Question, choose, choose_for_all, shortfall
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.driver import Driver
 from nonlin.kernels.first_call import FirstCall, describe_results
 from nonlin.kernels.kernel import FIXED, LOOP, OTHER, OUTSIDE, RESULTS, RUN, Kernel
 from nonlin.kernels.lowering import interpret
 from nonlin.kernels.number import DOUBLE, EXACT
+from nonlin.kernels.promise import AccuracyWarning, promised_ulps
 from nonlin.kernels.storage import STORAGES, Storage, bits_of, overflow_threshold, round_to
 
 _INTEGERS = "bhilq"
@@ -54,6 +56,8 @@ class Function:
     """Whether integers stay integers."""
     narrow: bool = False
     """Whether all loops are for arrays of 16 bits and parameters in float32: a default of 1/6 is not rounded to 16 bits."""
+    warns: bool = False
+    """Whether to warn where the results are farther from the exact ones than is promised."""
     never_negative: bool = False
     """Whether all operands but x are known not to be negative, so that they fit an unsigned dtype."""
     doc: str = ""
@@ -174,6 +178,9 @@ class Loop:
             return Kernel(self.function.formulas, None, self._inputs, self.outputs)
         questions = self._questions()
         choice = choose(*questions)
+        if self.function.warns:
+            for question in questions:
+                _warn_of_shortfall(self.function.name, question)
         overflows, invalid = zip(*map(_status, questions), strict=True)
         return self._kernel(choice, may_overflow=any(overflows), may_be_invalid=any(invalid))
 
@@ -184,6 +191,20 @@ class Loop:
 
     def _kernel(self, choice: Choice, **fields: Any) -> Kernel:
         return Kernel(choice.operations, choice.element, self._inputs, self.outputs, choice.guard, **fields)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _warn_of_shortfall(name: str, question: Question) -> None:
+    """Warn, once, if a formula's results are not as right as is promised."""
+    found = shortfall(question)
+    if found is not None:
+        error, x = found
+        warnings.warn(
+            f"{name}: errors of {error:.3g} ulp were seen in {question.output}, at x = {x:.6g}, where "
+            f"{promised_ulps(question.formula, question.output):g} are promised; {name} = {question.formula}",
+            AccuracyWarning,
+            stacklevel=2,
+        )
 
 
 def _status(question: Question) -> tuple[bool, bool]:
