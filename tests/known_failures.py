@@ -26,7 +26,7 @@ KNOWN_FAILURES: dict[str, list[str]] = {
     ],
     "uint64 beside an integer parameter becomes float64": [
         f"test_conventions.py::test_integers_stay_integers_and_exact[{name}-uint64_{character}]"
-        for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "soft_shrink")
+        for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "hard_shrink", "soft_shrink")
         for character in "LQ"
     ],
     "NaN is passed over by maximum and minimum": [

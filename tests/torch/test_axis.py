@@ -123,3 +123,11 @@ def test_bad_input() -> None:
         nl.maxout(torch.zeros(5), 2)
     with pytest.raises(ValueError, match=r"softmax: axis 1 is out of range for x of shape \(5,\)"):
         nl.softmax(torch.zeros(5), axis=1)
+
+
+@over_names
+def test_rows_without_entries(name: str) -> None:
+    for shape, axis in (((3, 0), -1), ((0, 3), 0), ((0, 4), -1)):
+        for x in (torch.zeros(shape), torch.zeros(shape).requires_grad_()):
+            y = nl.activations[name](x, axis=axis, **arguments(name))
+            assert tuple(y.shape) == nl.activations[name](np.zeros(shape), axis=axis, **arguments(name)).shape

@@ -5,6 +5,7 @@ import inspect
 import io
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -237,3 +238,52 @@ def test_a_layer_of_your_own(registry: object) -> None:
 
     assert repr(nt.layer(shifted)(2.0)) == "Shifted(shift=2.0)"
     assert nt.Shifted is nt.layer("shifted")
+
+
+INTEGRAL = "relu leaky_relu relu6 clipped_relu thresholded_relu hard_tanh hard_shrink soft_shrink identity abs".split()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int8])
+@pytest.mark.parametrize("name", [name for name in INTEGRAL if name in NAMES])
+def test_integers_are_computed_as_integers(name: str, dtype: torch.dtype) -> None:
+    entry = nl.activations[name]
+    top = torch.iinfo(dtype).max
+    x = torch.tensor([top, top - 2, 2**53 % top + 1, 3, 0, -3, 2 - top], dtype=dtype)
+    given = {parameter: k + 1 for k, parameter in enumerate(entry.parameters)}
+    if name == "leaky_relu":
+        x = x.clamp(min=-(top // 2))
+    y = entry(x, **given)
+    assert y.dtype is dtype
+    assert y.tolist() == entry(x.numpy(), **given).tolist()
+    if not entry.parameters:
+        assert nt.layer(name)()(x).tolist() == y.tolist()
+
+
+def test_arrays_beside_tensors() -> None:
+    x = torch.tensor([-1.0, -2.0])
+    for slopes in (np.array([0.1, 0.2]), [0.1, 0.2], (0.1, 0.2), torch.tensor([0.1, 0.2], dtype=torch.float64)):
+        for given in (x, x.clone().requires_grad_()):
+            y = nl.leaky_relu(given, negative_slope=slopes)
+            assert y.dtype is torch.float32
+            torch.testing.assert_close(y.detach(), torch.tensor([-0.1, -0.4]))
+    torch.testing.assert_close(nl.leaky_relu(x, negative_slope=np.array(0.1)), nl.leaky_relu(x, negative_slope=0.1))
+    assert nl.swiglu(x, np.ones(2)).dtype is torch.float32
+    with pytest.raises(ValueError, match=r"elu: alpha must be >= 0, got"):
+        nl.elu(x, alpha=np.array([1.0, -1.0]))
+
+
+def test_arguments_of_torch_that_save_nothing_here() -> None:
+    for name in ("ReLU", "ReLU6", "SiLU", "ELU", "CELU", "SELU", "Mish", "LeakyReLU", "Hardtanh", "Hardswish", "Hardsigmoid"):
+        assert "inplace" not in repr(getattr(nt, name)(inplace=True))
+    with pytest.raises(TypeError, match=r"ReLU: inplace must be True or False, got 3"):
+        nt.ReLU(inplace=3)
+    with pytest.raises(TypeError, match=r"Softplus: threshold=20 is not taken: torch's is the identity above it"):
+        nt.Softplus(threshold=20)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'inplace'"):
+        nt.Tanh(inplace=True)
+
+
+def test_shrinking_by_less_than_nothing_is_the_identity() -> None:
+    x = torch.tensor([0.2, -0.3, 0.0, torch.inf, torch.nan])
+    for y in (nl.hard_shrink(x, lambd=-0.5), nt.Hardshrink(-0.5)(x)):
+        assert torch.equal(y.nan_to_num(), torch.nn.functional.hardshrink(x, -0.5).nan_to_num())

@@ -77,7 +77,7 @@ def tanh_shrink(x):
 
 
 @activation
-def hard_shrink(x, lambd=Parameter(0.5, ge=0)):
+def hard_shrink(x, lambd=0.5):
     """Zero near zero, the identity elsewhere."""
     return where(absolute(x) > lambd, x, 0)
 

@@ -220,6 +220,8 @@ def along_axis(name: str, x: Tensor, dim: int, where: Tensor | None, values: Map
     dtype = x.dtype
     if not dtype.is_floating_point and name not in _KEEP_INTEGERS:
         x, dtype = x.to(torch.get_default_dtype()), torch.get_default_dtype()
+    if not x.shape[dim] and name not in _KEEP_INTEGERS:
+        return x.clone()  # rows without entries
     if hidden is None and not torch.compiler.is_compiling():
         compiled = _compiled(name, x, dim, values.get("temperature"))
         if compiled is not None:

@@ -169,6 +169,9 @@ class Operation:
     def _with_one_dtype(self, operands: Sequence[Any]) -> Tensor:
         """Compute for operands that are not all tensors of one dtype with a kernel: integers, halves, numbers."""
         result = result_dtype(self.entry, self.gradients, operands)
+        at_hand = all(type(o) in PLAIN and o.is_cpu for o in operands if isinstance(o, Tensor))
+        if not result.is_floating_point and at_hand and not self.gradients and len({*self.wrt}) < 2:
+            return self._of_integers(operands, result)
         computes_in = _COMPUTES_IN.get(result, torch.float64)
         device = next(o.device for o in operands if isinstance(o, Tensor))
         cast = [
@@ -178,6 +181,12 @@ class Operation:
             for position, o in enumerate(operands)
         ]
         return self.compute(cast).to(result)
+
+    def _of_integers(self, operands: Sequence[Any], result: torch.dtype) -> Tensor:
+        """Compute integers of integers, which float64 does not hold all, by NumPy's loops for them."""
+        arrays = [o.detach().numpy() if isinstance(o, Tensor) else o for o in operands]
+        ufunc = self.entry.derivative_ufunc(order=len(self.wrt), wrt=self.wrt[0] if self.wrt else "x")
+        return torch.from_numpy(np.asarray(_contexts.context.run(ufunc, *arrays))).to(result)
 
     def program(self, computes_in: torch.dtype, names: Sequence[str], numbers: Mapping[str, float]) -> Program:
         """Return the operation of some tensors in torch operations; its other operands are numbers."""
@@ -583,6 +592,7 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], m
             elif not any(map(_is_tensor, operands[1:])):
                 return _ONE_OPERATOR[entry.name](*operands)
         return traced(entry, " ".join([wrt] * order), operands)
+    operands = [o if type(o) in _NUMBERS or isinstance(o, Tensor) else _of_numpy(o, operands) for o in operands]
     x = operands[0]
     same = _SAME.get(entry.name) if order == 0 and entry.family != "own" else None
     if same is not None and type(x) is Tensor and x.is_floating_point() and x.numel() <= _FEW and not is_watched(x):
@@ -594,6 +604,21 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], m
             check_memory(x, entry.name, "x")
             return same(x, operands[1])
     return operation(entry, (wrt,) * order)(*operands, memory=memory)
+
+
+_NUMBERS = (int, float)
+
+
+def _of_numpy(operand: Any, operands: Sequence[Any]) -> Any:
+    """Return an array or a list beside tensors as a tensor on their device, a single number as one of Python's."""
+    array = np.asarray(operand)
+    if array.dtype.kind not in "biuf":  # what it is, result_dtype would not see
+        raise TypeError(f"what is given beside tensors must be real numbers, got {array.dtype}")
+    if not array.ndim:
+        return array.item()
+    beside = next(o for o in operands if isinstance(o, Tensor))
+    keeps = array.dtype.kind == "f" and beside.is_floating_point()  # float64 is NumPy's default and nobody's wish
+    return torch.tensor(array, dtype=beside.dtype if keeps else None, device=beside.device)
 
 
 def _is_tensor(operand: Any) -> bool:

@@ -100,7 +100,7 @@ class ElementwiseLayer(Layer):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__()
-        given = self._bound(arguments, keywords)
+        given = self._bound(arguments, _without_inplace(type(self).__name__, keywords))
         factory = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
         self._start(given)
         del given["memory"]
@@ -198,6 +198,22 @@ class ElementwiseLayer(Layer):
         """Apply the activation."""
         operands = (x, *self._operands(x)) if self.parameter_names else (x,)
         return elementwise.evaluate(self.entry, "x", 0, operands, self.memory)
+
+
+def _without_inplace(layer: str, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Leave out an argument of torch's layers that saves nothing here, and refuse one that changes what is computed."""
+    theirs = getattr(nn, layer, None)
+    takes = () if theirs is None else inspect.signature(theirs).parameters
+    if "threshold" in keywords and layer == "Softplus":
+        raise TypeError(
+            f"Softplus: threshold={keywords['threshold']} is not taken: torch's is the identity above it, this one is exact "
+            "and stable everywhere, so leave it out"
+        )
+    if "inplace" in keywords and "inplace" in takes:
+        if not isinstance(keywords["inplace"], bool):
+            raise TypeError(f"{layer}: inplace must be True or False, got {keywords['inplace']!r}")
+        return {name: value for name, value in keywords.items() if name != "inplace"}
+    return keywords
 
 
 class GatedLayer(ElementwiseLayer):
