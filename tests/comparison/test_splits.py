@@ -12,7 +12,7 @@ from nonlin.comparison.data import DataError, Dataset
 from nonlin.comparison.metrics import METRICS, score
 from nonlin.comparison.plan import BASELINES
 from nonlin.comparison.reading import load
-from nonlin.comparison.splits import Split, sampled, split
+from nonlin.comparison.splits import Split, in_order, sampled, split, taken_out
 
 
 def check(data: Dataset, parts: list[Split]) -> None:
@@ -133,3 +133,28 @@ def test_baselines_learn_what_there_is(name: str) -> None:
         assert found["AUC"]["constant"] == 0.5
     else:
         assert found["R²"]["constant"] == pytest.approx(0, abs=0.05)
+
+
+def test_groups_and_times_of_a_frame() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"x": np.arange(60.0), "who": np.arange(60) % 6, "y": np.arange(60.0) % 7})
+    frame["when"] = pd.date_range("2024-01-01", periods=60)[::-1].astype(str)
+    rest, values = taken_out(frame, group="who", time="when")
+    assert list(rest.columns) == ["x", "y"]
+    data = in_order(load(rest, "y", task="regression"), **values)
+    assert data.groups is not None
+    assert data.time is not None
+    np.testing.assert_array_equal(np.argsort(data.time), np.arange(60)[::-1])
+    np.testing.assert_array_equal(data.groups, np.arange(60) % 6)
+    assert data.notes[-2:] == (
+        "no group of rows is both trained and tested on (6 groups)",
+        "what is tested comes after what was trained on",
+    )
+    for wanted, message in (
+        (dict(group="whom"), "there is no column 'whom' that the rows' group could be told from"),
+        (dict(time=[1, 2]), "time must have a value for each row with a target: 60 rows, 2 values"),
+        (dict(time=["soon"] * 60), "time must be numbers or dates"),
+    ):
+        with pytest.raises(DataError, match=message):
+            in_order(data, **taken_out(rest, **wanted)[1])

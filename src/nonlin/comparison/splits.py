@@ -8,10 +8,58 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nonlin.comparison.data import DataError, Dataset, Integers
 
 MOST_VALIDATION_ROWS = 4000  # more would not choose better, and networks are judged on them again and again
+
+
+def taken_out(data: Any, **wanted: Any) -> tuple[Any, dict[str, Any]]:
+    """Return data without the columns that say how to split them, and the values of these; arrays are values already."""
+    values = {}
+    for what, column in wanted.items():
+        if isinstance(column, str):
+            if not (hasattr(data, "columns") and hasattr(data, "drop")):
+                raise DataError(
+                    f"{what} names a column of a DataFrame; for other data it is an array with a value for each row"
+                )
+            if column not in data.columns:
+                raise DataError(f"there is no column {column!r} that the rows' {what} could be told from")
+            values[what], data = data[column], data.drop(columns=column)
+        elif column is not None:
+            values[what] = column
+    return data, values
+
+
+def in_order(dataset: Dataset, group: Any = None, time: Any = None) -> Dataset:
+    """Return a data set whose rows have a group, or a time."""
+    notes = list(dataset.notes)
+    for what, values in (("group", group), ("time", time)):
+        if values is not None and len(values) != len(dataset):
+            raise DataError(f"{what} must have a value for each row with a target: {len(dataset)} rows, {len(values)} values")
+    groups = None if group is None else np.unique(np.asarray(group).astype(str), return_inverse=True)[1].astype(np.int64)
+    when = None if time is None else _seconds(time)
+    if groups is not None:
+        notes.append(f"no group of rows is both trained and tested on ({len(np.unique(groups))} groups)")
+    if when is not None:
+        notes.append("what is tested comes after what was trained on")
+    return replace(dataset, groups=groups, time=when, notes=tuple(notes)) if len(notes) > len(dataset.notes) else dataset
+
+
+def _seconds(time: Any) -> npt.NDArray[np.float64]:
+    """Return times as numbers in their order: dates, or numbers already."""
+    import pandas as pd
+
+    series = pd.Series(np.asarray(time))
+    if not pd.api.types.is_numeric_dtype(series):
+        try:
+            series = pd.Series(pd.to_datetime(series).astype("int64"))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"time must be numbers or dates: {error}") from None
+    if series.isna().any():
+        raise DataError(f"time must have a value for each row: {int(series.isna().sum())} are missing")
+    return np.asarray(series, np.float64)
 
 
 @lru_cache(maxsize=8)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from nonlin.activation import Activation
@@ -22,6 +22,7 @@ from nonlin.comparison.models import resolve
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Field, Plan, PlanError, gather, versions
 from nonlin.comparison.reading import load
 from nonlin.comparison.running import Board, Progress, Run
+from nonlin.comparison.splits import in_order, taken_out
 from nonlin.formula.expression import Application, postorder
 
 MOST_ROWS = 20_000  # longer tables are sampled unless the user says how many rows
@@ -118,6 +119,8 @@ def compare(
     normalisation: str | None = None,
     class_weights: str | None = None,
     metric: str | None = None,
+    group: Any = None,
+    time: Any = None,
     rows: int | None = None,
     budget: float | None = None,
     task: str | None = None,
@@ -173,6 +176,9 @@ def compare(
     metric : str, optional
         ``"accuracy"``, ``"balanced accuracy"``, ``"AUC"`` or ``"log loss"``; ``"R2"`` or ``"MAE"``. What networks are chosen
         and judged by: accuracy and R² by default.
+    group, time : str or array_like, optional
+        A column of the DataFrame, or a value for each row: rows of one group are never both trained and tested on; nothing is
+        tested on rows older than those it was trained on.
     rows : int, optional
         Longer tables are sampled down to so many rows: 20,000 by default.
     budget : float, optional
@@ -210,8 +216,9 @@ def compare(
     >>> len(found.table())
     2
     """
-    begun = time.perf_counter()  # the budget is for all of it
-    sets = _datasets(data, target, task)
+    begun = perf_counter()  # the budget is for all of it
+    data, values = taken_out(data, group=group, time=time)
+    sets = {name: in_order(one, **values) for name, one in _datasets(data, target, task).items()}
     known = gather(
         DEFAULT_ACTIVATIONS if activations is None else [activations] if isinstance(activations, str) else activations
     )
