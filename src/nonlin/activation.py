@@ -183,7 +183,10 @@ def _find_room(kind: type) -> str:
     found = ""
     for package, (array, name) in _ROOMS.items():
         framework = sys.modules.get(package)
-        if framework is not None and issubclass(kind, getattr(framework, array)):
+        classes = [getattr(framework, array)] if framework is not None else []
+        if package == "torch" and "torch.fx" in sys.modules:
+            classes.append(sys.modules["torch.fx"].Proxy)  # what stands for a tensor while fx traces
+        if issubclass(kind, tuple(classes)):
             importlib.import_module(name)
             found = name
     return _room_of.setdefault(kind, found)

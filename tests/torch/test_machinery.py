@@ -277,3 +277,18 @@ class Fake(torch.Tensor):
     @property
     def plain(self) -> torch.Tensor:
         return self.as_subclass(torch.Tensor)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "elu", "prelu"])
+def test_fx_makes_a_node(name: str) -> None:
+    x, entry = sample(4, 6), nl.activations[name]
+    calls: list[Any] = [make(name), nn.Sequential(nn.Linear(6, 6), make(name)), lambda z: entry.derivative(*operands(z))]
+    calls += [lambda z: entry(*operands(z)), lambda z: nl.leaky_relu(entry(*operands(z)), negative_slope=0.3)]
+
+    def operands(z: Any) -> tuple[Any, ...]:
+        return (z,) * len(entry.operands)
+
+    for call in calls:
+        graph = torch.fx.symbolic_trace(call)
+        assert any(node.op == "call_function" and node.target in (entry, entry.derivative) for node in graph.graph.nodes)
+        assert torch.equal(graph(x), call(x))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
+from torch.fx.proxy import Proxy
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.activation import Activation, instances
@@ -592,6 +593,11 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], m
             elif not any(map(_is_tensor, operands[1:])):
                 return _ONE_OPERATOR[entry.name](*operands)
         return traced(entry, " ".join([wrt] * order), operands)
+    proxy = next((o for o in operands if isinstance(o, Proxy)), None)
+    if proxy is not None:  # fx traces: the call becomes a node
+        kinds = {} if order == 0 else {"order": order, "wrt": wrt}
+        called = entry.derivative if order else entry
+        return proxy.tracer.create_proxy("call_function", called, tuple(operands), kinds)  # type: ignore[return-value]
     operands = [o if type(o) in _NUMBERS or isinstance(o, Tensor) else _of_numpy(o, operands) for o in operands]
     x = operands[0]
     same = _SAME.get(entry.name) if order == 0 and entry.family != "own" else None
