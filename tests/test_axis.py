@@ -19,6 +19,7 @@ from mpmath import mp, mpf
 import nonlin as nl
 from entries import FLOATS, INTEGERS, over_floats
 from nonlin.formula import FormulaError, Symbol
+from nonlin.layout import Groups
 from oracle import ulp_error
 
 Array = np.ndarray[Any, Any]
@@ -559,18 +560,37 @@ def test_positional_arguments() -> None:
 
 
 def test_an_axis_function_of_ones_own(registry: Any) -> None:
-    @nl.along_axis(formula="x - max(x)", latex="x", jacobian=lambda x, v: v, source="me")
-    def from_peak(x: Array, unit: float = nl.Parameter(1.0, ne=0)) -> Array:  # type: ignore[assignment]
+    @nl.activation(along="axis", masked=0, source="me")
+    def from_peak(x, unit=nl.Parameter(1.0, ne=0)):  # type: ignore[no-untyped-def]
         """Distances."""
-        return (x - x.max(-1, keepdims=True)) / unit
+        return (x - nl.row_max(x)) / unit
 
     assert from_peak([[1, 2], [3, 3]], unit=2).tolist() == [[-0.5, 0.0], [0.0, 0.0]]
+    assert from_peak([1.0, 2.0, 5.0], where=[True, True, False]).tolist() == [-1.0, 0.0, 0.0]
+    assert from_peak.jvp([1.0, 2.0], [5.0, 7.0]).tolist() == [-2.0, 0.0]
+    assert from_peak.vjp([1.0, 2.0], [5.0, 7.0]).tolist() == [5.0, -5.0]
     assert (from_peak.family, nl.get("from_peak")) == ("own", from_peak)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'where'"):
-        from_peak([1.0], where=True)
+    assert from_peak.with_(unit=2.0)([1.0, 3.0]).tolist() == [-1.0, 0.0]
+    assert nl.along_axis(name="from_peak")(lambda x: x - nl.row_max(x))([1, 2]).tolist() == [-1, 0]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'mask'"):
+        from_peak([1.0], mask=True)
+
+
+def test_axis_functions_compose(registry: Any) -> None:
+    @nl.activation(along="axis")
+    def gated_softmax(x, temperature=nl.Parameter(1.0, gt=0)):  # type: ignore[no-untyped-def]
+        return x * nl.softmax(nl.tanh(x), temperature=temperature)
+
+    x = sample(7, 1.0)
+    np.testing.assert_allclose(gated_softmax(x, temperature=0.5), x * nl.softmax(np.tanh(x), temperature=0.5), rtol=1e-15)
 
 
 # Errors
+
+
+def own(function: Any, layout: Any = None) -> Any:
+    return nl.activation(along="axis", layout=layout)(function)
+
 
 POOLED = "maxout: axis 1 of x of shape (2, 5) cannot be divided into groups of 2: it has 5 entries"
 
@@ -606,14 +626,16 @@ POOLED = "maxout: axis 1 of x of shape (2, 5) cannot be divided into groups of 2
         (lambda: nl.softmax([1.0, 2.0], out=np.empty(3)), ValueError, "out must be an array of shape (2,), got one of"),
         (lambda: nl.softmax([1.0, 2.0], out=[0, 0]), ValueError, "out must be an array of shape (2,), got list"),
         (lambda: nl.softmax([1.0], out=np.empty(1, int)), TypeError, "softmax: out of dtype int64 cannot hold results"),
-        (lambda: nl.softmax(Symbol("x")), FormulaError, "softmax is a function of a whole row; a formula says"),
+        (lambda: nl.activation(lambda x: nl.softmax(x)), FormulaError, "<lambda> looks at a whole row: it is made by"),
+        (lambda: nl.softmax(Symbol("x"), axis=0), FormulaError, "softmax: a formula is of the axis that it is called along"),
+        (lambda: nl.maxout(Symbol("x"), 2), FormulaError, "maxout makes its axis shorter, and cannot be part of a formula"),
+        (lambda: own(lambda x, y: x), FormulaError, "<lambda> takes x, y: a function along an axis is of one array"),
+        (lambda: own(lambda x, axis=1: x), FormulaError, "<lambda>: 'axis' means something else in a call; rename the"),
+        (lambda: own(lambda x: nl.concatenate(x, x) + 1), FormulaError, "<lambda>: concatenate puts rows together, and"),
+        (lambda: own(lambda x, t=1.0: x / t), FormulaError, "<lambda> divides by t, and t may be 0: declare"),
+        (lambda: own(lambda x, n=2: x, layout=Groups("n")), FormulaError, "<lambda>: a group has one result, such as row_"),
     ],
 )  # fmt: skip
 def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         wrong()
-
-
-def test_a_parameter_needs_bounds_or_a_default(registry: Any) -> None:
-    with pytest.raises(FormulaError, match="the default of scale must be a Parameter"):
-        nl.along_axis(formula="", latex="", jacobian=lambda x, v: v)(lambda x, scale=2: x)

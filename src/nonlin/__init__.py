@@ -98,16 +98,22 @@ from nonlin.dialects import dialect as dialect
 from nonlin.fitting import fit_rational as fit_rational
 from nonlin.formula import (
     FormulaError as FormulaError,
+    concatenate as concatenate,
     cos as cos,
     erfc as erfc,
     exp as exp,
     expm1 as expm1,
+    is_peak as is_peak,
     log as log,
     log1p as log1p,
     maximum as maximum,
     minimum as minimum,
     normal_cdf as normal_cdf,
     pi as pi,
+    row_max as row_max,
+    row_sum as row_sum,
+    row_sum_but as row_sum_but,
+    row_threshold as row_threshold,
     sqrt as sqrt,
     where as where,
 )

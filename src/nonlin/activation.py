@@ -10,13 +10,14 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from nonlin.definition import Definition
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import (
     Application,
@@ -30,8 +31,10 @@ from nonlin.formula.expression import (
     trace,
 )
 from nonlin.formula.latex import latex
+from nonlin.formula.rows import is_of_rows
 from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integral, make_ufunc
+from nonlin.layout import ENTRIES, Halves, Layout, Rows
 from nonlin.precision import Precision, get_precision, precision
 
 if TYPE_CHECKING:
@@ -197,8 +200,15 @@ _find_room._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 #: Every activation that there is, by its serial number.
-instances: WeakValueDictionary[int, Activation] = WeakValueDictionary()
+instances: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _serials = itertools.count()
+
+
+def numbered(entry: Any) -> int:
+    """Give an activation the number by which it is found among all instances."""
+    serial = next(_serials)
+    instances[serial] = entry
+    return serial
 
 
 class Activation:
@@ -232,36 +242,25 @@ class Activation:
     0.36787944117144233 -0.6321205588285577
     """
 
-    def __init__(
-        self,
-        name: str,
-        formula: Expression,
-        *,
-        operands: tuple[str, ...] = ("x",),
-        parameters: Mapping[str, Parameter] | None = None,
-        source: str = "",
-        aliases: tuple[str, ...] = (),
-        family: str = "own",
-        doc: str = "",
-        module: str = "nonlin",
-    ) -> None:
+    def __init__(self, name: str, formula: Expression, **fields: Any) -> None:
+        self.definition = definition = Definition(name, formula, **fields)
         self.name = self.__name__ = self.__qualname__ = name
         self.formula = formula
-        self.operands = operands
-        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(parameters or {}))
-        self.source = source
-        self.aliases = aliases
-        self.family = family
-        self.doc = inspect.cleandoc(doc)
+        self.operands = operands = definition.operands
+        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(definition.parameters))
+        self.layout = definition.layout
+        self.source = definition.source
+        self.aliases = definition.aliases
+        self.family = definition.family
+        self.doc = inspect.cleandoc(definition.doc)
         self.summary = self.doc.partition("\n")[0]
-        self.__module__ = module
-        self.__doc__ = _documentation(self, doc)
+        self.__module__ = definition.module
+        self.__doc__ = _documentation(self, self.doc)
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, tuple[int, ...], str, bool], np.ufunc] = {}
         self.root: Activation = self
         self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
-        self.serial = next(_serials)
-        instances[self.serial] = self
+        self.serial = numbered(self)
         # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
         self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
         self._slopes: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
@@ -420,7 +419,7 @@ class Activation:
             elif name in _UFUNC_KEYWORDS:
                 rest[name] = value
             else:
-                raise TypeError(self._unknown_keyword(name))
+                raise TypeError(unknown_keyword(self, name))
         for name in self.operands:
             if name not in given:
                 raise TypeError(f"{self.name} needs {name}")
@@ -431,11 +430,6 @@ class Activation:
                 given[name] = parameter.default
         self.check(**{name: given[name] for name in self.parameters})
         return tuple(given[name] for name in names), rest
-
-    def _unknown_keyword(self, name: str) -> str:
-        own = ", ".join(self.parameters) or "none"
-        near = difflib.get_close_matches(name, self.parameters, 1)
-        return f"{self.name} has no parameter {name!r} (it has: {own})" + (f"; did you mean {near[0]}?" if near else "")
 
     def check(self, **values: Any) -> None:
         """Check parameter values against their bounds.
@@ -595,13 +589,11 @@ class Activation:
         >>> print(steep(-1.0))
         -0.2
         """
-        for name in defaults:
-            if name not in self.parameters:
-                raise TypeError(self._unknown_keyword(name))
+        check_known(self, defaults)
         values = {name: defaults.get(name, parameter.default) for name, parameter in self.parameters.items()}
-        parameters = {n: _with_default(parameter, values[n]) for n, parameter in self.parameters.items()}
         self.check(**{name: value for name, value in values.items() if value is not None})
-        made = Activation(self.name, self.formula, **{**self._fields(), "parameters": parameters})
+        changed = replace(self.definition, parameters=changed_parameters(self.parameters, defaults))
+        made = type(self)(**vars(changed))
         made.root = self.root
         return made
 
@@ -609,23 +601,7 @@ class Activation:
         return f"<activation {self.name}{self.__signature__}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        if self.root is not self:
-            return with_defaults, (self.root, {n: p.default for n, p in self.parameters.items() if p.default is not None})
-        if self.family != "own" and activations.get(self.name) is self:
-            return get, (self.name,)
-        return _restore, (self.name, self.formula, self._fields())
-
-    def _fields(self) -> dict[str, Any]:
-        """Return the arguments, after name and formula, that make an activation like this one."""
-        return {
-            "operands": self.operands,
-            "parameters": dict(self.parameters),
-            "source": self.source,
-            "aliases": self.aliases,
-            "family": self.family,
-            "doc": self.doc,
-            "module": self.__module__,
-        }
+        return reduced(self)
 
 
 def with_defaults(root: Activation, defaults: Mapping[str, float]) -> Activation:
@@ -637,20 +613,13 @@ def _lower_bounds(parameter: Parameter) -> list[float]:
     return [-1.0, *(b for b in (parameter.gt, parameter.ge) if isinstance(b, (int, float)))]
 
 
-def _restore(name: str, formula: Expression, fields: dict[str, Any]) -> Activation:
-    known = activations.get(name)
-    if type(known) is Activation and known.formula is formula and known._fields() == fields:
-        return known  # defined here, too
-    return Activation(name, formula, **fields)
-
-
 _reduce_by_name: Callable[[np.ufunc], Any] = copyreg.dispatch_table[np.ufunc]
 
 
 def _reduce_ufunc(ufunc: np.ufunc) -> Any:
     """Pickle a ufunc of an activation by what it was made of; NumPy would look for a module that has it by its name."""
     for entry in list(instances.values()):
-        for key, made in list(entry._ufuncs.items()):
+        for key, made in list(getattr(entry, "_ufuncs", {}).items()):
             if made is ufunc:
                 return _restore_ufunc, (entry.root, *key)
     return _reduce_by_name(ufunc)
@@ -664,8 +633,51 @@ def _restore_ufunc(entry: Activation, wrt: str, orders: tuple[int, ...], in_forc
 copyreg.pickle(np.ufunc, _reduce_ufunc)
 
 
-def _with_default(parameter: Parameter, default: float | None) -> Parameter:
-    return Parameter(default, **parameter.bounds, learnable=parameter.learnable)
+def changed_parameters(parameters: Mapping[str, Parameter], defaults: Mapping[str, float]) -> dict[str, Parameter]:
+    """Return parameters with other defaults."""
+    return {name: Parameter(defaults.get(name, p.default), **p.bounds, learnable=p.learnable) for name, p in parameters.items()}
+
+
+def check_known(of: Any, names: Iterable[str]) -> None:
+    """Raise a TypeError if one of the names is none of an activation's parameters."""
+    for name in names:
+        if name not in of.parameters:
+            raise TypeError(unknown_keyword(of, name))
+
+
+def unknown_keyword(of: Any, name: str) -> str:
+    """Say which parameters there are."""
+    own = ", ".join(of.parameters) or "none"
+    near = difflib.get_close_matches(name, of.parameters, 1)
+    return f"{of.name} has no parameter {name!r} (it has: {own})" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def reduced(entry: Any) -> tuple[Any, ...]:
+    """Return what pickle keeps of an entry: the name of one of the catalogue's, all that there is to know of any other."""
+    if entry.root is not entry:
+        return with_defaults, (entry.root, {n: p.default for n, p in entry.parameters.items() if p.default is not None})
+    if entry.family != "own" and activations.find(entry.name) is entry:
+        return get, (entry.name,)
+    return restore, (entry.definition,)
+
+
+def restore(definition: Definition) -> Any:
+    """Return the entry of a definition: the registered one if it is the same."""
+    registered: Any = activations.get(definition.name)
+    return registered if getattr(registered, "definition", None) == definition else made_of(definition)
+
+
+def made_of(definition: Definition) -> Any:
+    """Make what a definition describes; its layout says of which class."""
+    if isinstance(definition.layout, Rows):
+        from nonlin.axis import AxisFunction
+
+        return AxisFunction(**vars(definition))
+    if isinstance(definition.layout, Halves):
+        from nonlin.gated import Gated
+
+        return Gated(**vars(definition))
+    return Activation(**vars(definition))
 
 
 def _signature(of: Activation) -> inspect.Signature:
@@ -698,8 +710,11 @@ def _documentation(of: Activation, doc: str) -> str:
 # --- what is wrong with a definition is said when it is made -----------------------------------------------------------
 
 
-def check_definition(of: Activation) -> None:
+def check_definition(of: Any) -> None:
     """Raise FormulaError if the formula uses an unknown symbol, reserved names, or divides by what may be zero."""
+    along = isinstance(of.layout, Rows)
+    if is_of_rows(of.formula) and not along:
+        raise FormulaError(f'{of.name} looks at a whole row: it is made by activation(along="axis")')
     reserved = (_UFUNC_KEYWORDS | {"wrt"}) & {*of.operands, *of.parameters}
     if reserved:
         raise FormulaError(f"{of.name}: {min(reserved)!r} means something else in a call; rename the parameter")
@@ -708,7 +723,8 @@ def check_definition(of: Activation) -> None:
         raise FormulaError(f"{of.name} uses the symbol {min(stray)!r}, which is not one of its parameters")
     defaults = {name: parameter.default for name, parameter in of.parameters.items() if parameter.default is not None}
     of.check(**defaults)
-    for formula in (of.formula, canonical(of.formula), differentiate(of.formula)):
+    of.layout.check_formula(of.name, of.formula)
+    for formula in (of.formula,) if along else (of.formula, canonical(of.formula), differentiate(of.formula)):
         for node in postorder(formula):
             if isinstance(node, Application) and node.primitive.name == "divide":
                 culprit = _may_be_zero(node.arguments[1], of.parameters)
@@ -835,8 +851,21 @@ class UnknownActivationError(KeyError):
 def activation(function: Callable[..., Any], /) -> Activation: ...
 @overload
 def activation(
-    *, source: str = ..., aliases: tuple[str, ...] = ..., name: str | None = ...
+    *,
+    source: str = ...,
+    aliases: tuple[str, ...] = ...,
+    name: str | None = ...,
 ) -> Callable[[Callable[..., Any]], Activation]: ...
+@overload
+def activation(
+    *,
+    source: str = ...,
+    aliases: tuple[str, ...] = ...,
+    name: str | None = ...,
+    along: Literal["axis"] | None = ...,
+    masked: float | None = ...,
+    layout: Layout | None = ...,
+) -> Callable[[Callable[..., Any]], Any]: ...
 def activation(
     function: Callable[..., Any] | None = None,
     /,
@@ -844,7 +873,10 @@ def activation(
     source: str = "",
     aliases: tuple[str, ...] = (),
     name: str | None = None,
-) -> Activation | Callable[[Callable[..., Any]], Activation]:
+    along: Literal["axis"] | None = None,
+    masked: float | None = None,
+    layout: Layout | None = None,
+) -> Any:
     """Make an activation from a Python function that reads like its formula.
 
     The function runs once, on symbols. Use Python's arithmetic and comparisons, ``nonlin.where``, the functions of
@@ -861,10 +893,17 @@ def activation(
         Other names.
     name : str, optional
         The name; by default the function's.
+    along : {"axis"}, optional
+        The function is one of all the entries along an axis: besides x it uses what ``row_max``, ``row_sum`` and their kin
+        make of them.
+    masked : float, optional
+        What becomes of the entries that a mask leaves out, for a function along an axis. Without it there is no mask.
+    layout : Layout, optional
+        Which entries of an array belong together, where there is more to say: ``Groups("groups")``, ``Halves("second")``.
 
     Returns
     -------
-    Activation
+    Activation, AxisFunction or Gated
 
     Raises
     ------
@@ -879,19 +918,30 @@ def activation(
     ...     return nl.maximum(x, -shift)
     >>> print(shifted_relu([-3.0, 2.0]), shifted_relu.derivative([-3.0, 2.0]))
     [-1.  2.] [0. 1.]
+    >>> @nl.activation(along="axis")
+    ... def centred(x):
+    ...     return x - nl.row_sum(x) / nl.row_sum(1)
+    >>> print(centred([[1.0, 3.0], [5.0, 5.0]]))
+    [[-1.  1.]
+     [ 0.  0.]]
     """
+    if along not in (None, "axis"):
+        raise ValueError(f"activation: along must be 'axis', got {along!r}")
+    if along and layout is not None and not isinstance(layout, Rows):
+        raise ValueError(f"activation: a function along an axis has no layout {layout}")
+    if masked is not None and not (along or isinstance(layout, Rows)):
+        raise ValueError("activation: masked is for functions along an axis")
+    chosen = layout or (Rows() if along else ENTRIES)
 
-    def make(function: Callable[..., Any]) -> Activation:
-        made = define(function, source=source, aliases=aliases, name=name)
+    def make(function: Callable[..., Any]) -> Any:
+        made = define(function, source=source, aliases=aliases, name=name, layout=chosen, masked=masked)
         activations.add(made)
         return made
 
     return make if function is None else make(function)
 
 
-def define(
-    function: Callable[..., Any], *, source: str = "", aliases: tuple[str, ...] = (), name: str | None = None
-) -> Activation:
+def define(function: Callable[..., Any], *, layout: Layout = ENTRIES, name: str | None = None, **fields: Any) -> Any:
     """Make an activation as :func:`activation` does, without registering it."""
     own_name = name or function.__name__.rstrip("_")
     operands, parameters = [], {}
@@ -909,6 +959,7 @@ def define(
             raise FormulaError(f"{own_name}: the default of {argument.name} must be a number or a Parameter, got {default!r}")
     if not operands:
         raise FormulaError(f"{own_name} has no input: its first argument, without a default, is x")
+    layout.check_arguments(own_name, tuple(operands), tuple(parameters))
     positive = frozenset(name for name, parameter in parameters.items() if parameter.is_positive())
     formula = trace(function, (*operands, *parameters), positive)
     # The input is called x in every formula, whatever its author calls it.
@@ -919,17 +970,18 @@ def define(
         formula = substitute(formula, {given: Symbol("x")})
     module = function.__module__ or "__main__"
     family = module.removeprefix("nonlin.catalogue.") if module.startswith("nonlin.catalogue.") else "own"
-    made = Activation(
+    definition = Definition(
         own_name,
         formula,
-        operands=("x", *operands[1:]),
-        parameters=parameters,
-        source=source,
-        aliases=aliases,
+        ("x", *operands[1:]),
+        parameters,
+        layout,
         family=family,
         doc=inspect.getdoc(function) or "",
         module=module,
+        **fields,
     )
+    made = made_of(definition)
     if family == "own":  # the catalogue is checked by a test, not at every import
         try:
             check_definition(made)

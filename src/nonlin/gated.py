@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 
-from nonlin.activation import Activation, activations, define, get, room
-from nonlin.axis import check_axis
+from nonlin.activation import Activation, activation, room
 from nonlin.formula.expression import Expression, FormulaError, Symbol
 from nonlin.formula.primitives import absolute, where
 from nonlin.kernels.ufunc import Function
-
-Gate: TypeAlias = Literal["first", "second", "even"]
-"""Where one array holds its gate: in the first or the second half of the axis, or at the even ones of its positions."""
+from nonlin.layout import Gate, Halves
 
 _OPERANDS = {"gate": "x", "value": "value"}
-_SPLITS: Mapping[Gate, Callable[[int], tuple[slice, slice]]] = MappingProxyType(
-    {
-        "first": lambda half: (slice(None, half), slice(half, None)),
-        "second": lambda half: (slice(half, None), slice(None, half)),
-        "even": lambda half: (slice(None, None, 2), slice(1, None, 2)),
-    }
-)
 
 
 class Gated(Activation):
@@ -51,11 +40,13 @@ class Gated(Activation):
     where(x > 0, x, 0)*value
     """
 
-    def __init__(self, name: str, formula: Expression, *, gate: Gate = "first", **fields: Any) -> None:
-        super().__init__(name, formula, **fields)
-        self.gate: Gate = gate
+    layout: Halves
+
+    def __init__(self, name: str, formula: Expression, **fields: Any) -> None:
+        super().__init__(name, formula, **{"layout": Halves(), **fields})
+        self.gate: Gate = self.layout.gate
         self.__signature__ = _signature(self)
-        self.__doc__ = f"{self.__doc__}\n\n{_ONE_ARRAY.format(gate=gate)}"
+        self.__doc__ = f"{self.__doc__}\n\n{_ONE_ARRAY.format(gate=self.gate)}"
 
     def derivative(self, *arguments: Any, order: int = 1, wrt: str = "gate", **keywords: Any) -> Any:
         """Evaluate a derivative.
@@ -106,20 +97,8 @@ class Gated(Activation):
     def _split(self, x: Any, axis: int, gate: Gate) -> tuple[Any, Any]:
         if isinstance(x, Expression):
             raise FormulaError(f"{self.name} needs a value beside {x}: only an array can be split in halves")
-        if gate not in _SPLITS:
-            raise ValueError(f"{self.name}: gate must be one of {', '.join(get_args(Gate))}, got {gate!r}")
         framework = room((x,))
-        if framework is not None:
-            halves: tuple[Any, Any] = framework.split(self.name, x, axis, gate)
-            return halves
-        x = np.asanyarray(x)
-        axis = check_axis(self.name, x.shape, axis)
-        size = x.shape[axis]
-        if size % 2:
-            raise ValueError(f"{self.name}: axis {axis} of x of shape {x.shape} has odd length {size}, so no halves")
-        before = (slice(None),) * axis
-        first, second = (x[(*before, part)] for part in _SPLITS[gate](size // 2))
-        return first, second
+        return self.layout.split(self.name, np.asanyarray(x) if framework is None else x, axis, gate)
 
     def _symbol(self, wrt: str) -> str:
         """Return the name in the formula of what a caller calls ``gate``, ``value`` or a parameter."""
@@ -154,51 +133,6 @@ class Gated(Activation):
     def facts(self) -> Any:
         """A function of two arrays has no facts: those of its gate are what there is to know."""
         raise ValueError(f"{self.name} has no facts: it is a function of two arrays; its gate has")
-
-    def with_(self, **defaults: float) -> Gated:
-        """Return this pair with other defaults of its parameters.
-
-        Examples
-        --------
-        >>> import nonlin as nl
-        >>> print(nl.swiglu_clamped.with_(limit=1.0)(5.0, 9.0))
-        1.6915915318656425
-        """
-        made = _gated(super().with_(**defaults), self.gate)
-        made.root = self.root
-        return made
-
-    def __reduce__(self) -> str | tuple[Any, ...]:
-        if self.root is not self:
-            return super().__reduce__()
-        if activations.get(self.name) is self:
-            return get, (self.name,)
-        fields = {"operands": self.operands, "parameters": dict(self.parameters), "source": self.source}
-        return _restore, (
-            self.name,
-            self.formula,
-            {**fields, "family": self.family, "doc": self.summary, "gate": self.gate},
-        )
-
-
-def _restore(name: str, formula: Expression, fields: dict[str, Any]) -> Gated:
-    return Gated(name, formula, **fields)
-
-
-def _gated(made: Activation, gate: Gate) -> Gated:
-    """Return the activation of two operands as a pair."""
-    return Gated(
-        made.name,
-        made.formula,
-        gate=gate,
-        operands=made.operands,
-        parameters=made.parameters,
-        source=made.source,
-        aliases=made.aliases,
-        family=made.family,
-        doc=made.summary,
-        module=made.__module__,
-    )
 
 
 def _signature(of: Gated) -> inspect.Signature:
@@ -254,16 +188,4 @@ def gated(
     >>> print(tanh_glu([3.0, 0.0]))
     [0.]
     """
-
-    def make(function: Callable[..., Any]) -> Gated:
-        made = define(function, source=source, aliases=aliases, name=name)
-        if made.operands != ("x", "value"):
-            given = ", ".join(inspect.signature(function).parameters)
-            raise FormulaError(f"{made.name}({given}): a gated pair is a function of a gate and then of value")
-        if {"axis", "gate"} & set(made.parameters):
-            raise FormulaError(f"{made.name}: axis and gate say how to split an array; rename the parameter")
-        pair = _gated(made, gate)
-        activations.add(pair)
-        return pair
-
-    return make
+    return activation(layout=Halves(gate), source=source, aliases=aliases, name=name)

@@ -145,7 +145,7 @@ def test_records_are_complete(primitive: RowPrimitive) -> None:
     assert pickle.loads(pickle.dumps(primitive)) is primitive
     assert primitive.latex.format(*"uv"[: primitive.arity], own="i", index="j")
     assert primitive.partials is None
-    assert primitive.is_condition == (primitive.weight is None) == (not primitive.reduces)
+    assert (primitive.weight is None) == (not primitive.reduces)
 
 
 def test_levels() -> None:

@@ -26,7 +26,7 @@ over_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def normalization(name: str) -> Normalization:
-    found = nl.activations[name]._normalization
+    found, _ = nl.activations[name].normalization
     assert found is not None
     return found
 

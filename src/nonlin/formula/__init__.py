@@ -38,6 +38,7 @@ from nonlin.formula.primitives import (
     where as where,
 )
 from nonlin.formula.rows import (
+    concatenate as concatenate,
     is_peak as is_peak,
     row_max as row_max,
     row_sum as row_sum,

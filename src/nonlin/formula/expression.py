@@ -435,8 +435,17 @@ def substitute(root: Expression, values: Mapping[str, Operand]) -> Expression:
     >>> print(substitute(Symbol("beta") * Symbol("x"), {"beta": 2}))
     2*x
     """
-    replacements = {name: as_expression(value) for name, value in values.items()}
-    return rebuild(root, lambda node: replacements.get(node.name, node) if isinstance(node, Symbol) else node)
+    done: dict[Expression, Expression] = {}
+    for node in postorder(root):
+        if isinstance(node, Symbol):
+            done[node] = as_expression(values.get(node.name, node))
+        elif isinstance(node, Application):
+            # What comes of it may be a symbol of a value, which stays: -x with x = -x is x.
+            arguments = tuple(done[argument] for argument in node.arguments)
+            done[node] = node if arguments == node.arguments else node.primitive(*arguments)
+        else:
+            done[node] = node
+    return done[root]
 
 
 def trace(function: Callable[..., object], names: tuple[str, ...], positive: frozenset[str] = frozenset()) -> Expression:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from nonlin.formula.expression import Application, Constant, Expression, symbols
 from nonlin.formula.primitives import Primitive
-from nonlin.formula.rows import RowPrimitive
+from nonlin.formula.rows import RowPrimitive, concatenate
 from nonlin.formula.text import decimal
 from nonlin.formula.written import Written, shared_parts
 
@@ -76,10 +76,12 @@ class Latex(Written):
         """Spell an operation on all entries, which have an index of their own."""
         index = _INDICES[_INDICES.index(self.index) + 1]
         first, *others = node.arguments
-        # Where something is largest needs no index.
-        of_entries, of_row = Latex(self.names, self.entries, index), Latex(self.names)
-        spelled = [of_entries(first), *map(of_row, others)]
-        self.assignments += [*of_entries.assignments, *of_row.assignments]
+        if primitive is concatenate:
+            spelled = [(self(argument)[0], 100) for argument in node.arguments]
+        else:  # where something is largest needs no index
+            of_entries, of_row = Latex(self.names, self.entries, index), Latex(self.names)
+            spelled = [of_entries(first), *map(of_row, others)]
+            self.assignments += [*of_entries.assignments, *of_row.assignments]
         parts = [part if binds > 15 else rf"\left({part}\right)" for part, binds in spelled]
         return primitive.latex.format(*parts, own=self.index, index=index)
 

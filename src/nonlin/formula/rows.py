@@ -99,6 +99,19 @@ is_peak: RowPrimitive = _row_primitive(
 )  # fmt: skip
 
 
+concatenate: RowPrimitive = _row_primitive(
+    "concatenate", 2, lambda mp, a, b: [*a, *b], r"\left({0},\ {1}\right)", reduces=False,
+    doc="One row after the other: a formula's last step, which makes the axis as many times as long.",
+)  # fmt: skip
+
+
+def parts(formula: Expression) -> tuple[Expression, ...]:
+    """Return the formulas whose results stand one after the other along the axis."""
+    if isinstance(formula, Application) and formula.primitive is concatenate:
+        return tuple(part for argument in formula.arguments for part in parts(argument))
+    return (formula,)
+
+
 def row_sum_but(a: Operand, of: Operand | None = None) -> Expression:
     """Return the sum of all entries but the largest one.
 
@@ -504,6 +517,7 @@ def finish(formula: Expression, vectors: Sequence[str], entries: Entries) -> Exp
     there = None
     if others and varies(formula, entries):
         there = at_peak(formula, of, others)
+        there = None if there is at_peak(formula, of) else there
     formula = _beside_one(substitute(formula, relative), of, entries)
     if there is None:
         return formula

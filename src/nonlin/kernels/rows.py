@@ -16,9 +16,10 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from nonlin.formula.calculus import canonical
-from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute
-from nonlin.formula.primitives import log1p
+from nonlin.formula.calculus import canonical, simplest
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, rebuild, substitute
+from nonlin.formula.primitives import divide, exp, log1p, subtract
+from nonlin.formula.rows import normal, row_max, row_sum, row_sum_but
 from nonlin.kernels import threads
 from nonlin.kernels.driver import restore_flags, save_flags
 from nonlin.kernels.kernel import width_of
@@ -48,6 +49,56 @@ class Normalization:
     """Of the same and ``total``, the logarithm of the sum: the result, if it is not the exponential divided by the sum."""
     negated: bool = False
     """Whether x is the negative of what comes in."""
+
+
+def find_normalization(formula: Expression) -> tuple[Normalization, str | None] | None:
+    """Return how rows are normalized by a formula, and which parameter is the temperature; None if it is another one.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> normalization, temperature = find_normalization(nl.softmin.formula)
+    >>> print(normalization.exponential, normalization.negated, temperature)
+    exp((x - peak)/temperature) True temperature
+    """
+    entries = frozenset({"x"})
+    for negated in (False, True):
+        found = normal(substitute(formula, {"x": -Symbol("x")}) if negated else formula, entries)
+        if not isinstance(found, Application):
+            return None
+        exponential, distance = _shares(found), None
+        if exponential is None:
+            exponential, distance = _logarithms_of_shares(found)
+        if exponential is None:
+            continue
+        named = rebuild(exponential, lambda node: Symbol("peak") if node is row_max(Symbol("x")) else node)
+        temperatures = {n for n in postorder(named) if isinstance(n, Symbol)} - {Symbol("x"), Symbol("peak")}
+        below = Symbol("x") - Symbol("peak")
+        if len(temperatures) > 1 or named is not simplest(exp(below / next(iter(temperatures), Constant(1)))):
+            continue
+        name = next((symbol.name for symbol in temperatures), None)
+        ours = {} if name is None else {name: Symbol("temperature")}
+        log_probability = None if distance is None else substitute(named.arguments[0], ours) - Symbol("total")
+        return Normalization(substitute(named, ours), log_probability, negated), name
+    return None
+
+
+def _shares(formula: Application) -> Expression | None:
+    """Return the exponential that a formula divides by the sum of all."""
+    if formula.primitive is divide and formula.arguments[1] is row_sum(formula.arguments[0]):
+        return formula.arguments[0]
+    return None
+
+
+def _logarithms_of_shares(formula: Application) -> tuple[Expression | None, Expression | None]:
+    """Return the exponential, and its exponent, of which a formula subtracts the logarithm of the sum of all."""
+    if formula.primitive is subtract:
+        distance, _ = formula.arguments
+        exponential = exp(distance)
+        for of in (Symbol("x"), exponential):
+            if formula is distance - log1p(row_sum_but(exponential, of)):
+                return exponential, distance
+    return None, None
 
 
 @dataclass(frozen=True)
@@ -155,6 +206,8 @@ class RowsModule(Module):
     def _entries(self, row: str, index: str) -> str:
         """Load the vector of entries at an index."""
         x = load(self.code, self.place(row, index, self.storage.size), self.storage, self.lane.llvm, self.width)
+        if self.kernel.tempered:  # halved, as the temperature is: twice the largest number is no number
+            x = self.code.emit(f"fmul {self.vector} {x}, {self._constant('0.5')}")
         return self.code.emit(f"fneg {self.vector} {x}") if self.kernel.normalization.negated else x
 
     def _entries_or(self, other: str, row: str, loop: _Loop) -> str:
@@ -501,7 +554,8 @@ def run(
     count, size = shape
     width, bytes_of_row = made.kernel.width, size * made.size
     high = temperature if temperature == 1 else float(np.dtype(made.kernel.lanes.element).type(temperature))
-    numbers = (size, max(1, min(TOGETHER, _CACHED // size)), high, temperature - high)
+    halved = (high / 2, (temperature - high) / 2)  # as the entries are then
+    numbers = (size, max(1, min(TOGETHER, _CACHED // size)), *halved)
 
     def compute(x: int, out: int, kept: int | None, count: int) -> None:
         # Exponentials that the result has no room for lie in the same place for every row.

@@ -15,10 +15,10 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.activation import Activation, Parameter
 from nonlin.dialects import dialect
-from nonlin.gated import Gate, Gated
+from nonlin.gated import Gated
+from nonlin.layout import Gate, Halves
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
-from nonlin.torch.dispatch import split
 from nonlin.torch.memory import Memory
 
 _WORDS = {
@@ -229,7 +229,7 @@ class GatedLayer(ElementwiseLayer):
     def forward(self, x: Tensor, value: Tensor | None = None) -> Tensor:
         """Apply the pair to a gate and a value, or to one tensor that holds both."""
         if value is None:
-            x, value = split(type(self).__name__, x, self.dim, self.gate)
+            x, value = Halves.split(type(self).__name__, x, self.dim, self.gate)
         return elementwise.evaluate(self.entry, "x", 0, (x, value, *self._operands(x)))
 
 

@@ -231,8 +231,8 @@ class AxisLayer(Layer):
         """Apply the function; entries that ``where`` leaves out take no part."""
         if not -x.dim() <= self.dim < x.dim():
             raise ValueError(f"{type(self).__name__}: dim {self.dim} is out of range for x of shape {tuple(x.shape)}")
-        values = {name: getattr(self, name) for name in self.entry.parameters}
-        return along_axis(self.entry.name, x, self.dim % x.dim(), where, values)
+        numbers = [getattr(self, name) for name in self.entry._checked]
+        return along_axis(self.entry, x, self.dim % x.dim(), where, numbers)
 
 
 def make_axis_layer(entry: AxisFunction) -> type[AxisLayer]:

@@ -49,7 +49,7 @@ _ON_NUMBERS: Mapping[str, Callable[..., Any]] = {
 }
 
 
-class _Spelling(Spelling[str]):
+class TorchSpelling(Spelling[str]):
     """Writes one line of Python for each node, and returns the name that the line gives it, or a literal."""
 
     language = "PyTorch"
@@ -120,7 +120,7 @@ class _Spelling(Spelling[str]):
         exact = constant_value(node)
         if exact is not None:
             return self.constant(exact)
-        if primitive.name in _ON_NUMBERS and all(map(self._is_literal, arguments)):
+        if primitive.name in _ON_NUMBERS and all(map(self.is_literal, arguments)):
             return repr(_ON_NUMBERS[primitive.name](*map(ast.literal_eval, arguments)))
         if primitive is where and arguments[0] in ("True", "False"):
             return arguments[1] if arguments[0] == "True" else arguments[2]
@@ -150,19 +150,19 @@ class _Spelling(Spelling[str]):
     # --- choices ------------------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _is_literal(spelled: str) -> bool:
+    def is_literal(spelled: str) -> bool:
         return spelled[0] in "(-0123456789" or spelled in ("True", "False")
 
     def _where(self, condition: str, a: str, b: str) -> str:
         if (a, b) == ("1.0", "0.0"):
             return self.line(f"{condition}.to({self.dtype})")
-        if self._is_literal(a) and self._is_literal(b):  # torch.where would take its default dtype
+        if self.is_literal(a) and self.is_literal(b):  # torch.where would take its default dtype
             a = self.line(f"torch.full((), {a}, dtype={self.dtype}, device={condition}.device)")
         return self.call("where", condition, a, b)
 
     def _extreme(self, function: str, bound: str, a: str, b: str) -> str:
         for one, other in ((a, b), (b, a)):
-            if self._is_literal(other):
+            if self.is_literal(other):
                 return self.line(f"torch.clamp({one}, {bound}={other})")
         return self.call(function, a, b)
 
@@ -252,12 +252,12 @@ class Program:
         self.formula = formula
         dy, slope = _split(formula, self.names)
         plain = self._source(slope, dy)
-        function = _function(plain)
+        function = _cached(plain)
         if "x" in names:
             self.source = self._source(slope, dy, *self._special_values(function, slope, typical))
         else:
             self.source = plain
-        self.function: Callable[..., torch.Tensor] = _function(self.source)
+        self.function: Callable[..., torch.Tensor] = _cached(self.source)
 
     def _source(
         self,
@@ -269,12 +269,12 @@ class Program:
         keeps_nan: bool = True,
     ) -> str:
         names = {name: name for name in self.names}
-        spelling = _Spelling(names, self.dtype)
+        spelling = TorchSpelling(names, self.dtype)
         if low is not None or high is not None:
             bounds = [f"min={low!r}"] * (low is not None) + [f"max={high!r}"] * (high is not None)
             names["x"] = spelling.line(f"torch.clamp(x, {', '.join(bounds)})")
         result = spelling(slope)
-        if spelling._is_literal(result):
+        if spelling.is_literal(result):
             result = spelling.line(f"torch.full_like({self.names[0]}, {result})")
         if endless:
             beyond = spelling.line("torch.isinf(x)")
@@ -327,9 +327,9 @@ class Program:
 
 def program_of(expression: Expression, names: tuple[str, ...]) -> Callable[..., torch.Tensor]:
     """Return a condition on x, or a formula of finite x, as a function of float32 tensors in torch operations."""
-    spelling = _Spelling({name: name for name in names}, torch.float32)
+    spelling = TorchSpelling({name: name for name in names}, torch.float32)
     result = spelling(expression)
-    return _function("\n    ".join([f"def program({', '.join(names)}):", *spelling.lines, f"return {result}\n"]))
+    return _cached("\n    ".join([f"def program({', '.join(names)}):", *spelling.lines, f"return {result}\n"]))
 
 
 def _split(formula: Expression, names: tuple[str, ...]) -> tuple[tuple[str, ...], Expression]:
@@ -347,12 +347,17 @@ def _split(formula: Expression, names: tuple[str, ...]) -> tuple[tuple[str, ...]
 _counter = iter(range(1 << 62))
 
 
-@lru_cache(maxsize=512)
-def _function(source: str) -> Callable[..., torch.Tensor]:
+def function_of(source: str, **helpers: Callable[..., Any]) -> Callable[..., torch.Tensor]:
+    """Return the function ``program`` that a source defines with torch and some helpers."""
     name = f"<nonlin torch program {next(_counter)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # for tracebacks
-    space: dict[str, Any] = {"torch": torch}
+    space: dict[str, Any] = {"torch": torch, **helpers}
     exec(compile(source, name, "exec"), space)
     function: Callable[..., torch.Tensor] = space["program"]
     weakref.finalize(function, linecache.cache.pop, name, None)
     return function
+
+
+@lru_cache(maxsize=512)
+def _cached(source: str) -> Callable[..., torch.Tensor]:
+    return function_of(source)
