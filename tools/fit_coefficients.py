@@ -68,8 +68,8 @@ class Zero:
 
     function: Callable[[Any], Any]
     near: Any
-    scale: Fraction
-    """About how large the rest is, where its roundings count, when it is split off as zero - x: it is scaled to be about 1."""
+    scale: dict[int, float]
+    """How large the rest is where its roundings count, for each goal, when zero - x is split off: it is scaled to be 1."""
 
 
 def _series(function: Callable[[Any], Any], series: Callable[[Any], Any], below: float) -> Callable[[Any], Any]:
@@ -252,7 +252,7 @@ RATIONAL_FITS = {
     ),
 }
 ZEROS = {
-    "normal_slope": Zero(_slope_tail, mpf("0.75"), Fraction("0.45")),
+    "normal_slope": Zero(_slope_tail, mpf("0.75"), {24: 0.45, 40: 0.52, 53: 0.52}),
 }
 CONSTANTS = {
     "log(2)": lambda: mp.log(2),
@@ -281,9 +281,9 @@ def split_off(zero: Zero, bits: int) -> tuple[float, float]:
     found = []
     for multiple in (1, 3, 5, 7):
         p, q = multiple * exact.numerator, multiple * exact.denominator
-        power = Fraction(2) ** round(mp.log(q / zero.scale, 2))
+        power = Fraction(2) ** round(mp.log(q / zero.scale[bits], 2))
         if max(p, q) < 2**digits:
-            found.append((abs(mp.log(q / power / zero.scale)), float(p / power), float(q / power)))
+            found.append((abs(mp.log(q / power / zero.scale[bits])), float(p / power), float(q / power)))
     return min(found)[1:]
 
 
