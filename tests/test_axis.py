@@ -639,3 +639,38 @@ POOLED = "maxout: axis 1 of x of shape (2, 5) cannot be divided into groups of 2
 def test_errors_say_what_is_wrong(wrong: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=re.escape(text)):
         wrong()
+
+
+# What is missing
+
+
+def test_masked_arrays_keep_their_mask_and_what_lies_beneath_takes_no_part() -> None:
+    x = np.ma.masked_array([[1.0, 9.0, 3.0], [4.0, 5.0, 6.0]], [[0, 1, 0], [0, 0, 0]])
+    for name in MASKED:
+        y = call(name, x)
+        np.testing.assert_array_equal(y.mask, x.mask)
+        np.testing.assert_array_equal(y.data[0, [0, 2]], call(name, [1.0, 3.0]))
+        np.testing.assert_array_equal(call(name, x, "vjp", np.ones((2, 3))).mask, x.mask)
+    assert nl.crelu(x).mask.tolist() == [2 * [False, True, False], 6 * [False]]
+    assert nl.maxout(np.ma.masked_array([1, 2, 3, 9], [0, 1, 1, 1]), 2).tolist() == [1, None]
+
+
+def test_nullable_columns_keep_their_dtype_and_what_is_missing() -> None:
+    frame = pd.DataFrame({"a": pd.array([1.0, None], "Float64"), "b": pd.array([1, 2], "Int64")})
+    got = nl.softmax(frame, axis=1)
+    assert [str(dtype) for dtype in got.dtypes] == ["Float64", "Float64"]
+    assert got.isna().to_numpy().tolist() == [[False, False], [True, False]]
+    assert got["b"].tolist() == [0.5, 1.0]
+    series = nl.sparsemax(pd.Series([1, None, 1], dtype="Float32"))
+    assert (str(series.dtype), series.isna().tolist()) == ("Float32", [False, True, False])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_distances_do_not_overflow_before_they_are_divided(dtype: str) -> None:
+    top = float(np.finfo(dtype).max) * 0.9
+    x = np.array([top, -top], dtype)
+    for temperature in (10.0, top / 8):
+        wants = {name: reference(name, x, temperature=temperature) for name in COMPILED}
+        for name in COMPILED:
+            got = call(name, x, temperature=temperature)
+            assert max(map(ulp_error, got.tolist(), wants[name], [dtype] * 2)) <= 2, (name, temperature)

@@ -1,17 +1,24 @@
 """Functions along an axis give the numbers of the NumPy ones."""
 
 import math
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 import nonlin as nl
+import nonlin.torch
 
 NAMES = [name for name, entry in nl.activations.items() if isinstance(entry, nl.AxisFunction) and entry.family != "own"]
 MASKED = [name for name in NAMES if "where" in nl.activations[name].__signature__.parameters]
 over_names = pytest.mark.parametrize("name", NAMES)
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),  # Dynamo's own doing
+]
 
 
 def arguments(name: str) -> dict[str, float]:
@@ -131,3 +138,116 @@ def test_rows_without_entries(name: str) -> None:
         for x in (torch.zeros(shape), torch.zeros(shape).requires_grad_()):
             y = nl.activations[name](x, axis=axis, **arguments(name))
             assert tuple(y.shape) == nl.activations[name](np.zeros(shape), axis=axis, **arguments(name)).shape
+
+
+ODD = [[math.inf, 0, math.inf], [math.nan, 0, 1], [-math.inf] * 3, [math.inf, -math.inf, 2], [0, 60, -3]]
+
+
+def ways(entry: nl.AxisFunction, **given: float) -> dict[str, object]:
+    """Every way to the gradient of a function along the last axis."""
+
+    def recorded(x: torch.Tensor, dy: torch.Tensor, **more: object) -> torch.Tensor:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(entry(x, **given, **more), x, dy)[0]
+
+    def pulled(x: torch.Tensor, dy: torch.Tensor) -> torch.Tensor:
+        return torch.func.vjp(lambda z: entry(z, **given), x)[1](dy)[0]
+
+    compiled = torch.compile(lambda z: entry(z, **given), backend="aot_eager", fullgraph=True)
+    return {
+        "autograd": recorded,
+        "masked": lambda x, dy: recorded(x, dy, where=torch.ones(x.shape, dtype=torch.bool)),
+        "vjp": lambda x, dy: entry.vjp(x, dy, **given),
+        "vmap": lambda x, dy: torch.func.vmap(pulled)(x, dy),
+        "compiled": lambda x, dy: torch.autograd.grad(compiled(z := x.clone().requires_grad_()), z, dy)[0],
+    }
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_slopes_are_the_same_whatever_the_way(name: str) -> None:
+    x, dy = np.array(ODD), np.tile([0.5, 1.0, 0.25], (len(ODD), 1))
+    want = torch.from_numpy(nl.activations[name].vjp(x, dy))
+    for way, pull in ways(nl.activations[name]).items():
+        got = pull(torch.from_numpy(x), torch.from_numpy(dy))  # type: ignore[operator]
+        torch.testing.assert_close(got, want, rtol=1e-13, atol=1e-40, equal_nan=True, msg=lambda m, w=way: f"{w}: {m}")
+
+
+@pytest.mark.parametrize("temperature", [0.3, 25.0])
+@pytest.mark.parametrize("name", COMPILED)
+def test_two_ulps_however_it_is_computed(name: str, temperature: float) -> None:
+    entry, generator = nl.activations[name], torch.Generator().manual_seed(0)
+    compiled = torch.compile(lambda z: entry(z, temperature=temperature), backend="aot_eager", fullgraph=True)
+    for centre, scale in ((1000.0, 4.0), (0.0, 20.0)):
+        x = torch.randn(4, 50, generator=generator) * scale + centre
+        want = entry(x.double().numpy(), temperature=temperature)
+        spacing = np.spacing(np.abs(want).astype(np.float32)).astype(float)
+        for got in (
+            entry(x, temperature=temperature),
+            entry(x, temperature=temperature, where=torch.ones_like(x, dtype=torch.bool)),
+            torch.func.vmap(lambda row: entry(row, temperature=temperature))(x),
+            compiled(x),
+        ):
+            assert (np.abs(got.double().numpy() - want) / spacing).max() <= 2
+
+
+def test_hidden_entries_get_nothing_of_hardmax() -> None:
+    x, where = torch.tensor([5.0, -math.inf, -math.inf]), torch.tensor([False, True, True])
+    assert nl.hardmax(x, where=where).tolist() == [0.0, 1.0, 0.0]
+
+
+def test_small_integers_and_booleans() -> None:
+    x = torch.tensor([3, 200], dtype=torch.uint8)
+    assert nl.crelu(x).tolist() == [3, 200, 0, 0]
+    assert nl.maxout(x, 2).tolist() == [200]
+    assert nl.crelu(torch.tensor([2**53 + 1, -5])).tolist() == [2**53 + 1, 0, 0, 5]
+    assert nl.crelu(torch.tensor([True, False])).tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_a_row_function_of_ones_own(registry: object) -> None:
+    @nl.activation(along="axis", masked=0)
+    def standardized(x, eps=nl.Parameter(1e-5, ge=0)):  # type: ignore[no-untyped-def]
+        centred = x - nl.row_sum(x) / nl.row_sum(1)
+        return centred / nl.sqrt(nl.row_sum(centred**2) / nl.row_sum(1) + eps)
+
+    x = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    eps = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+
+    def function(x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        return standardized(x, eps=eps)
+
+    assert torch.autograd.gradcheck(function, (x, eps), check_forward_ad=True, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(function, (x, eps))
+    want = torch.nn.functional.layer_norm(x, (5,), eps=0.1)
+    compiled = torch.compile(lambda z: standardized(z, eps=0.1), backend="aot_eager", fullgraph=True)
+    layer = nonlin.torch.layer(standardized)(eps=0.1)
+    for got in (standardized(x, eps=0.1), torch.func.vmap(lambda r: standardized(r, eps=0.1))(x), compiled(x), layer(x)):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    half = torch.tensor([True, True, True, False, False])
+    torch.testing.assert_close(standardized(x, where=half)[:, :3], standardized(x[:, :3]), rtol=1e-12, atol=1e-12)
+
+
+OWN = """
+import pickle, sys, nonlin as nl, nonlin.torch as nt
+@nl.activation(along="axis", masked=0, source="me", aliases=("apart",))
+def my_distances(x, unit=nl.Parameter(1.0, ne=0)):
+    "Distances from the peak."
+    return (x - nl.row_max(x)) / unit
+@nl.gated(gate="even", aliases=("mine",))
+def my_pair(gate, value, omega=2.0):
+    "A pair."
+    return nl.sin(gate, omega) * value
+made = my_distances, my_pair, nt.layer(my_distances)(unit=2.0), nt.layer(my_pair)(), my_distances.with_(unit=4.0)
+sys.stdout.buffer.write(pickle.dumps(made))
+"""
+
+
+def test_ones_own_are_found_in_another_process() -> None:
+    sent = subprocess.run([sys.executable, "-W", "ignore", "-c", OWN], capture_output=True, check=True).stdout
+    distances, pair, layer, paired, coarse = pickle.loads(sent)
+    assert (distances.source, distances.aliases, distances.summary) == ("me", ("apart",), "Distances from the peak.")
+    assert (pair.gate, pair.aliases, pair.summary) == ("even", ("mine",), "A pair.")
+    x = torch.tensor([1.0, 3.0])
+    assert distances(x).tolist() == [-2.0, 0.0]
+    assert layer(x).tolist() == [-1.0, 0.0]
+    assert coarse(x).tolist() == [-0.5, 0.0]
+    assert paired(x).tolist() == pair(x).tolist()

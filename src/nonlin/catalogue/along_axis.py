@@ -3,6 +3,7 @@
 import math
 
 from nonlin.activation import Parameter, activation
+from nonlin.catalogue.rectifiers import relu
 from nonlin.formula import (
     concatenate,
     exp,
@@ -69,4 +70,4 @@ def maxout(x, groups=Parameter(ge=1)):
 @activation(along="axis", source="Shang et al. 2016, arXiv:1603.05201")
 def crelu(x):
     """Concatenated ReLU: keeps what is negative, in entries of its own, so that the axis gets twice as long."""
-    return concatenate(where(x > 0, x, 0), where(x < 0, -x, 0))
+    return concatenate(relu(x), where(x < 0, -x, 0))

@@ -22,6 +22,144 @@ from nonlin.torch.special import (
     Step as Step,
 )
 
+class ReLU(ElementwiseLayer):
+    """Rectified linear unit: the identity above zero, zero below."""
+
+    def __init__(
+        self,
+        *,
+        memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
+class LeakyReLU(ElementwiseLayer):
+    """Leaky ReLU: a small slope below zero keeps the gradient alive. Right for every slope, above 1 too."""
+
+    negative_slope: Any
+    def __init__(
+        self,
+        negative_slope: float = 0.01,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+class ReLU6(ElementwiseLayer):
+    """ReLU clipped at 6, for low-precision arithmetic."""
+
+    def __init__(
+        self,
+        *,
+        memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
+class ClippedReLU(ElementwiseLayer):
+    """ReLU clipped at a value."""
+
+    max_value: Any
+    def __init__(
+        self,
+        max_value: float = 1,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+class ThresholdedReLU(ElementwiseLayer):
+    """The identity above a threshold, zero below."""
+
+    theta: Any
+    def __init__(
+        self,
+        theta: float = 1,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+class Threshold(ElementwiseLayer):
+    """The identity above a threshold, a given value below."""
+
+    threshold: Any
+    value: Any
+    def __init__(
+        self,
+        threshold: float,
+        value: float,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+class ReLUSquared(ElementwiseLayer):
+    """The square of ReLU: Primer, Nemotron, BitNet, nanochat."""
+
+    def __init__(
+        self,
+        *,
+        memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
+class StarReLU(ElementwiseLayer):
+    """Squared ReLU scaled and shifted to mean 0 and variance 1 for normal inputs."""
+
+    scale: Any
+    bias: Any
+    def __init__(
+        self,
+        scale: float = 0.8944,
+        bias: float = -0.4472,
+        *,
+        learnable: bool | str | Sequence[str] | None = None,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+class Abs(ElementwiseLayer):
+    """The absolute value."""
+
+    def __init__(
+        self,
+        *,
+        memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
+class Hardtanh(ElementwiseLayer):
+    """The identity clipped to an interval."""
+
+    min_val: Any
+    max_val: Any
+    def __init__(
+        self,
+        min_val: float = -1,
+        max_val: float = 1,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
 class Softmax(AxisLayer):
     """Turns a row into probabilities, in proportion to the exponentials of its entries."""
 
@@ -232,144 +370,6 @@ class Softshrink(ElementwiseLayer):
     def __init__(
         self,
         lambd: float = 0.5,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class ReLU(ElementwiseLayer):
-    """Rectified linear unit: the identity above zero, zero below."""
-
-    def __init__(
-        self,
-        *,
-        memory: Literal["exact", "low"] = "exact",
-    ) -> None: ...
-
-class LeakyReLU(ElementwiseLayer):
-    """Leaky ReLU: a small slope below zero keeps the gradient alive. Right for every slope, above 1 too."""
-
-    negative_slope: Any
-    def __init__(
-        self,
-        negative_slope: float = 0.01,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class ReLU6(ElementwiseLayer):
-    """ReLU clipped at 6, for low-precision arithmetic."""
-
-    def __init__(
-        self,
-        *,
-        memory: Literal["exact", "low"] = "exact",
-    ) -> None: ...
-
-class ClippedReLU(ElementwiseLayer):
-    """ReLU clipped at a value."""
-
-    max_value: Any
-    def __init__(
-        self,
-        max_value: float = 1,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class ThresholdedReLU(ElementwiseLayer):
-    """The identity above a threshold, zero below."""
-
-    theta: Any
-    def __init__(
-        self,
-        theta: float = 1,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class Threshold(ElementwiseLayer):
-    """The identity above a threshold, a given value below."""
-
-    threshold: Any
-    value: Any
-    def __init__(
-        self,
-        threshold: float,
-        value: float,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class ReLUSquared(ElementwiseLayer):
-    """The square of ReLU: Primer, Nemotron, BitNet, nanochat."""
-
-    def __init__(
-        self,
-        *,
-        memory: Literal["exact", "low"] = "exact",
-    ) -> None: ...
-
-class StarReLU(ElementwiseLayer):
-    """Squared ReLU scaled and shifted to mean 0 and variance 1 for normal inputs."""
-
-    scale: Any
-    bias: Any
-    def __init__(
-        self,
-        scale: float = 0.8944,
-        bias: float = -0.4472,
-        *,
-        learnable: bool | str | Sequence[str] | None = None,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class Abs(ElementwiseLayer):
-    """The absolute value."""
-
-    def __init__(
-        self,
-        *,
-        memory: Literal["exact", "low"] = "exact",
-    ) -> None: ...
-
-class Hardtanh(ElementwiseLayer):
-    """The identity clipped to an interval."""
-
-    min_val: Any
-    max_val: Any
-    def __init__(
-        self,
-        min_val: float = -1,
-        max_val: float = 1,
         *,
         learnable: bool | str | Sequence[str] | None = False,
         channels: int | None = None,

@@ -54,34 +54,34 @@ _program_names: dict[tuple[Any, ...], str] = {}
 _programs: Any = types.ModuleType("nonlin.torch.row_programs_made")
 
 
-def _program(serial: int, path: str, dtype: torch.dtype, masked: bool) -> str:
+def _program(key: str, path: str, dtype: torch.dtype, masked: bool) -> str:
     """Return under what name _programs has an operation's program; see the same in :mod:`nonlin.torch.elementwise`."""
-    key = (serial, path, dtype, masked)
-    name = _program_names.get(key)
+    program = (key, path, dtype, masked)
+    name = _program_names.get(program)
     if name is None:
-        entry = instances[serial]
+        entry = instances[int(key)]
         made = row_program(operation_of(entry, path), tuple(entry.parameters), dtype, masked=masked)
-        name = _program_names[key] = f"program_{len(_program_names)}"
+        name = _program_names[program] = f"program_{len(_program_names)}"
         setattr(_programs, name, made)
     return name
 
 
-def _is_per_row(serial: int, path: str) -> bool:
-    operation = operation_of(instances[serial], path)
+def _is_per_row(key: str, path: str) -> bool:
+    operation = operation_of(instances[int(key)], path)
     return operation.per_row and operation.side == "y"
 
 
-def _keeps_integers(serial: int) -> bool:
-    return bool(instances[serial].keeps_integers)
+def _keeps_integers(key: str) -> bool:
+    return bool(instances[int(key)].keeps_integers)
 
 
-def _covered(serial: int, path: str) -> float:
-    masked = instances[serial].masked
+def _covered(key: str, path: str) -> float:
+    masked = instances[int(key)].masked
     return 0.0 if path or masked is None else masked
 
 
-def _side(serial: int, path: str) -> str:
-    return operation_of(instances[serial], path).side
+def _side(key: str, path: str) -> str:
+    return operation_of(instances[int(key)], path).side
 
 
 for _constant in (_program, _is_per_row, _keeps_integers, _covered, _side):
@@ -104,7 +104,7 @@ def _is_at_hand(*operands: Any) -> bool:
 def _result_dtype(entry: AxisFunction, operands: Sequence[Tensor]) -> torch.dtype:
     x, *vectors = operands
     dtype = x.dtype
-    if not dtype.is_floating_point and (vectors or dtype is torch.bool or not _keeps_integers(entry.root.serial)):
+    if not dtype.is_floating_point and (vectors or dtype is torch.bool or not _keeps_integers(entry.root.key)):
         dtype = torch.get_default_dtype()
     for vector in vectors:
         if vector.dtype.is_floating_point:
@@ -139,7 +139,7 @@ def compute(
 
 
 def _empty_shape(entry: AxisFunction, path: str, x: Tensor, dim: int, group: int) -> tuple[int, ...]:
-    if _side(entry.root.serial, path) == "x":
+    if _side(entry.root.key, path) == "x":
         return tuple(x.shape)
     width = x.shape[dim] // group if group else x.shape[dim] * entry.operation.count
     return (*x.shape[:dim], width, *x.shape[dim + 1 :])
@@ -165,7 +165,7 @@ def _in_numpy(
         here = None if covered is None else covered[block].numpy()
         part = compute_rows(operation, [a[block].to(working, copy=True).numpy() for a in lines], here, values)
         absent = hidden_on(operation, operation.side, here)
-        result[block] = part if absent is None else np.where(absent, part.dtype.type(_covered(entry.root.serial, path)), part)
+        result[block] = part if absent is None else np.where(absent, part.dtype.type(_covered(entry.root.key, path)), part)
     shape = _empty_shape(entry, path, x, dim, group)
     moved = (*shape[:dim], *shape[dim + 1 :], shape[dim])
     return out.reshape(moved).movedim(-1, dim).contiguous()
@@ -198,14 +198,14 @@ def spelled(
     values = [
         n.to(computes_in) if isinstance(n, Tensor) else torch.full((), n, dtype=computes_in, device=x.device) for n in numbers
     ]
-    program = getattr(_programs, _program(entry.root.serial, path, computes_in, hidden is not None))
+    program = getattr(_programs, _program(entry.root.key, path, computes_in, hidden is not None))
     result: Tensor = program(*given, *values, masked, dim + 1 if group else dim)
     if group:
-        result = result.squeeze(dim + 1) if _is_per_row(entry.root.serial, path) else result.reshape(x.shape)
+        result = result.squeeze(dim + 1) if _is_per_row(entry.root.key, path) else result.reshape(x.shape)
     elif hidden is not None:
         times = result.shape[dim] // x.shape[dim]
         covering = hidden if times == 1 else torch.cat([hidden] * times, dim)
-        result = result.masked_fill(covering, _covered(entry.root.serial, path))
+        result = result.masked_fill(covering, _covered(entry.root.key, path))
     return result.to(dtype)
 
 
@@ -474,7 +474,7 @@ def along_axis(
             distance = x if temperature == 1 else (x - x.amax(dim, True)) / temperature
             return operator(distance, dim)  # type: ignore[no-any-return]
     _group(entry, x, dim, numbers)  # says what is wrong with the axis
-    if not x.is_floating_point() and (path or x.dtype is torch.bool or not _keeps_integers(entry.root.serial)):
+    if not x.is_floating_point() and (path or x.dtype is torch.bool or not _keeps_integers(entry.root.key)):
         x = x.to(torch.get_default_dtype())
     return run(entry, path, dim, hidden, (x, *vectors), numbers)
 
