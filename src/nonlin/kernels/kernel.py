@@ -24,7 +24,7 @@ _WAITING = 1.5
 #: A chain so long is worth four times as many elements, if the operations are not too many: intermediate results would have to
 #: be put down in memory, and compiling takes longer.
 _LONG = 52
-_MANY = 45
+_MANY = 60
 #: So few operations do not pay for going round a loop.
 _FEW = 16
 
