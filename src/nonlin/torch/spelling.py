@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from nonlin.formula.expression import Application, Expression, Symbol, symbols
-from nonlin.formula.primitives import Primitive, integer_power, multiply, where
+from nonlin.formula.calculus import simplest
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute, symbols
+from nonlin.formula.limits import limit
+from nonlin.formula.primitives import Primitive, absolute, integer_power, multiply, sign as signum, where
 from nonlin.formula.spelling import Spelling
 from nonlin.kernels.coefficients import COEFFICIENTS
 from nonlin.kernels.lowering import constant_value
@@ -251,37 +253,16 @@ class Program:
         self.names = tuple(names)
         self.formula = formula
         dy, slope = _split(formula, self.names)
-        plain = self._source(slope, dy)
-        function = _cached(plain)
+        self.source = self._source(slope, dy)
         if "x" in names:
-            self.source = self._source(slope, dy, *self._special_values(function, slope, typical))
-        else:
-            self.source = plain
+            self.source = self._source(self._with_special_values(_cached(self.source), slope, typical), dy)
         self.function: Callable[..., torch.Tensor] = _cached(self.source)
 
-    def _source(
-        self,
-        slope: Expression,
-        dy: tuple[str, ...],
-        low: float | None = None,
-        high: float | None = None,
-        endless: bool = False,
-        keeps_nan: bool = True,
-    ) -> str:
-        names = {name: name for name in self.names}
-        spelling = TorchSpelling(names, self.dtype)
-        if low is not None or high is not None:
-            bounds = [f"min={low!r}"] * (low is not None) + [f"max={high!r}"] * (high is not None)
-            names["x"] = spelling.line(f"torch.clamp(x, {', '.join(bounds)})")
+    def _source(self, slope: Expression, dy: tuple[str, ...]) -> str:
+        spelling = TorchSpelling({name: name for name in self.names}, self.dtype)
         result = spelling(slope)
         if spelling.is_literal(result):
             result = spelling.line(f"torch.full_like({self.names[0]}, {result})")
-        if endless:
-            beyond = spelling.line("torch.isinf(x)")
-            is_huge = spelling.line(f"{beyond} & (torch.abs({result}) > {2.0**64})")
-            result = spelling.call("where", is_huge, spelling.line(f"{result} * float('inf')"), result)
-        if not keeps_nan:
-            result = spelling.call("where", spelling.call("isnan", "x"), "x", result)
         for name in dy:
             result = spelling.line(f"{name} * {result}")
         missing = [n for n in self.names if n not in symbols(slope) and n not in dy and n != result]
@@ -291,38 +272,53 @@ class Program:
         body = "\n".join(f"    {line}" for line in spelling.lines)
         return f"def program({', '.join(self.names)}):\n{body}\n    return {result}\n"
 
-    def _special_values(
+    def _with_special_values(
         self, function: Callable[..., torch.Tensor], slope: Expression, typical: Mapping[str, float]
-    ) -> tuple[float | None, float | None, bool, bool]:
-        """Return what has to be done for special values.
-
-        That is the x beyond which the program has to be held where it is, or it would be inf/inf or 0*inf; whether it then
-        has to be made infinite; and whether it gives NaN at NaN.
-        """
-        top = 2.0**108 if self.dtype == torch.float32 else 2.0**1000
-        grid = np.concatenate([[0.0], np.geomspace(0.5, top, 2000)])
+    ) -> Expression:
+        """Return the slope with its limits, NaN at NaN, and x held where torch's operations give inf/inf or 0*inf."""
+        x: Expression = Symbol("x")
+        largest = float(torch.finfo(self.dtype).max)
+        grid = np.concatenate([[0.0], np.geomspace(0.5, largest, 2000)])
+        grid[-1] = largest
         points = np.concatenate([[np.nan, np.inf, -np.inf], grid, -grid])
         # Whoever traces a program is not to see this: the tensors are real.
         with _disable_current_modes(), torch.no_grad():
-            x = torch.from_numpy(points).to(self.dtype)
-            others = {n: torch.full_like(x, typical.get(n, 1.0)) for n in self.names}
-            values = function(**{**others, "x": x}).numpy().astype(np.float64)
+            tensor = torch.from_numpy(points).to(self.dtype)
+            others = {n: torch.full_like(tensor, typical.get(n, 1.0)) for n in self.names}
+            values = function(**{**others, "x": tensor}).numpy().astype(np.float64)
         nan, at_infinity, on_grid = values[0], values[1:3], values[3:].reshape(2, len(grid))
-        edges: list[float | None] = []
-        endless = False
-        for infinite, near in zip(at_infinity, on_grid, strict=True):
-            edge = None
-            if np.isnan(infinite):
-                bad = np.flatnonzero(np.isnan(near))
-                last = (bad[0] if len(bad) else len(grid)) - 1
-                window = near[max(0, last - 12) : last + 1]
-                if len(window) and (np.abs(window) > 2.0**64).all() and len(np.unique(np.sign(window))) == 1:
-                    edge, endless = float(grid[last]), True
-                elif len(window) and np.allclose(window[-4:], window[-1], rtol=1e-5, atol=1e-18):
-                    edge = float(grid[last])
-            edges.append(edge)
-        high, low = edges
-        return None if low is None else -low, high, endless, bool(np.isnan(nan))
+        given = {name: Fraction(typical.get(name, 1.0)) for name in symbols(slope) - {"x"}}
+        plain, held, within = simplest(substitute(slope, given)), x, slope
+        chosen: list[tuple[Expression, Expression]] = []
+        for near, infinite, sign in zip(on_grid, at_infinity, (1, -1), strict=True):
+            bad = np.flatnonzero(np.isnan(near))
+            if not len(bad) and np.isfinite(infinite) and np.allclose(near[-4:], infinite, rtol=1e-5, atol=1e-18):
+                continue
+            known = limit(plain, sign)
+            if known is None or (infinite == known and not len(bad)):
+                continue
+            last = (bad[0] if len(bad) else len(grid)) - 1
+            edge = float(grid[last])
+            held = where(_beyond(sign, edge), Constant(sign * edge), held)
+            if isinstance(known, float):
+                chosen.append((_beyond(sign, largest), absolute(x) if known > 0 else -absolute(x)))
+            elif not given:
+                # Where it has come as near as a float can tell it is there before infinity.
+                near_enough = np.isclose(near[last], float(known), rtol=1e-6, atol=1e-18)
+                chosen.append((_beyond(sign, edge if near_enough else largest), Constant(known)))
+        if held is not x:
+            within = substitute(slope, {"x": held})
+        for condition, value in chosen:
+            if given:
+                # Other parameters may have another limit: what is huge where x is held is infinite, with that sign.
+                condition, value = condition & (absolute(within) > Constant(2**64)), signum(within) * absolute(x)
+            within = where(condition, value, within)
+        return within if np.isnan(nan) else where(absolute(x) >= 0, within, x)
+
+
+def _beyond(sign: int, edge: float) -> Expression:
+    x = Symbol("x")
+    return x > Constant(edge) if sign > 0 else x < Constant(-edge)
 
 
 def program_of(expression: Expression, names: tuple[str, ...]) -> Callable[..., torch.Tensor]:
