@@ -24,11 +24,14 @@ ARGUMENTS: dict[str, tuple[Callable[[Expression], Expression], float, float]] = 
     "exp(-x) at inf": (lambda x: p.exp(-x), np.inf, 0.0),
     "1/exp(x) at inf": (lambda x: 1 / p.exp(x), np.inf, 0.0),
     "1/(1 + x^2) at inf": (lambda x: 1 / (1 + x**2), np.inf, 0.0),
-    "1/x^2 at 1e30": (lambda x: 1 / x**2, 1e30, 1e-60),
+    "1/(1 + x^2) at 1e30": (lambda x: 1 / (1 + x**2), 1e30, 1e-60),
     "softsign at -inf": (lambda x: p.softsign(x), -np.inf, -1.0),
     "1/(1 + 1/x) at inf": (lambda x: 1 / (1 + 1 / x), np.inf, 1.0),
 }
-FUNCTIONS = [name for name, record in p.PRIMITIVES.items() if record.arity == 1 and not record.is_condition]
+#: sign is left out: the limit of sign(1/x) is 1, although 1/x is 0 at infinity. Reductions are of rows.
+FUNCTIONS = [
+    name for name, record in p.PRIMITIVES.items() if type(record) is p.Primitive and record.arity == 1 and name != "sign"
+]
 CASES = list(itertools.product(ARGUMENTS, FUNCTIONS))
 
 

@@ -80,9 +80,9 @@ def domain(formula: Expression) -> Expression | None:
     >>> from nonlin.formula.domain import domain
     >>> x = Symbol("x")
     >>> print(domain(log(1 - x) + sqrt(x)))
-    1 - x >= 0 & x >= 0
+    (1 - x >= 0) & (x >= 0)
     >>> print(domain(where(x > 1, sqrt(x - 1), x)))
-    x - 1 >= 0 | x <= 1
+    (x - 1 >= 0) | (x <= 1)
     """
     found: dict[Expression, Expression | None] = {}
     for node in postorder(formula):
