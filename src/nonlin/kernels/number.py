@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nonlin.formula.expression import Constant, Expression, postorder
+from nonlin.formula.expression import Constant, Expression
 from nonlin.formula.primitives import absolute as absolute_node, sqrt as sqrt_node, where as where_node
 from nonlin.kernels.machine import copy_sign, fma, is_application, larger, rint, scale, smaller
 
@@ -154,8 +154,7 @@ class Number:
         if self.lanes.compensated and self.low is not None:
             total = high + self.low
             # Where something on the way was infinite the rest is NaN.
-            may_be_infinite = not self.lanes.moderate or any(is_application(node, "divide") for node in postorder(high))
-            high = where_node(absolute_node(total) >= 0, total, high) if may_be_infinite else total
+            high = total if self.lanes.moderate else where_node(absolute_node(total) >= 0, total, high)
         return high if self.exponent is None else scale(high, self.exponent)
 
     def applied(self) -> Number:
