@@ -129,8 +129,8 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("nonlin")
-    if name == "compare":  # needs torch and more, and is a study, not a function of a number: loaded when it is first used
-        from nonlin.comparison import compare
+    if name in ("compare", "Study"):  # need torch and more, and are no functions of a number: loaded when first used
+        import nonlin.comparison
 
-        return compare
+        return getattr(nonlin.comparison, name)
     raise AttributeError(f"module 'nonlin' has no attribute {name!r}")

@@ -7,8 +7,8 @@ import hashlib
 import importlib.util
 import json
 import math
+import os
 import re
-import runpy
 import shlex
 import sys
 import textwrap
@@ -29,14 +29,18 @@ except ImportError as error:  # the cli extra
 import numpy as np
 
 import nonlin
+from nonlin import wanted
 from nonlin.activation import Activation, Parameter, activations
-from nonlin.dialects import Dialect, dialects, find
+from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
+from nonlin.comparison.reading.bundled import BUNDLED
+from nonlin.comparison.saving import plain
+from nonlin.dialects import Dialect, dialects
 from nonlin.drawing import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
+from nonlin.wanted import key
 
 app = typer.Typer(
     name="nonlin",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -72,8 +76,8 @@ def _print_rows(console: Console, rows: Iterable[tuple[str, str]], style: str) -
         console.print(line, soft_wrap=True)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         typer.echo(f"nonlin {nonlin.__version__}")
         raise typer.Exit
 
@@ -96,6 +100,17 @@ def _options(
     """  # noqa: D301 - a backspace keeps click from filling the lines that follow
 
 
+def _complete_activations(incomplete: str) -> list[str]:
+    """Complete the last of several names: the shell takes them for one word."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in (*activations, *wanted.families()) if name.startswith(last)]
+
+
+def _complete_data(incomplete: str) -> list[str]:
+    files = sorted(str(path) for path in Path().glob(f"{incomplete}*") if not path.name.startswith("."))
+    return [name for name in BUNDLED if name.startswith(incomplete)] + files
+
+
 # --- nonlin list ------------------------------------------------------------------------------------------------------
 
 
@@ -116,13 +131,13 @@ def list_(
       nonlin list --family periodic
       nonlin list tanh --json
     """  # noqa: D301
-    families = list(dict.fromkeys(entry.family for entry in activations.values()))
-    if family is not None and _key(family) not in map(_key, families):
+    families = wanted.families()
+    if family is not None and key(family) not in map(key, families):
         _fail(f"there is no family {family!r}: the families are {', '.join(families)}")
     found = [
         entry
         for entry in activations.values()
-        if (family is None or _key(entry.family) == _key(family)) and _has(entry, words or ())
+        if (family is None or key(entry.family) == key(family)) and _has(entry, words or ())
     ]
     if as_json:
         typer.echo(json.dumps([_summary(entry) for entry in found], indent=2))
@@ -130,10 +145,6 @@ def list_(
         _fail(f"no activation has {' and '.join(map(repr, words or ()))} in its name, aliases or description", 1)
     else:
         _print_list(found, families)
-
-
-def _key(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def _has(entry: Any, words: Iterable[str]) -> bool:
@@ -163,7 +174,14 @@ def _print_list(entries: list[Any], families: list[str]) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Its name, an alias, or a framework's name for it.", metavar="NAME")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Its name, an alias, or a framework's name for it; NAME(parameter=value); FILE.py:NAME.",
+            metavar="NAME",
+            autocompletion=_complete_activations,
+        ),
+    ],
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Give a parameter a value; may be repeated.", metavar="NAME=VALUE")
     ] = None,
@@ -213,25 +231,15 @@ def show(
 def _entry(name: str, settings: Iterable[str]) -> Any:
     """Return an activation with the parameters that are set."""
     try:
-        entry = find(name) or nonlin.get(name)
-    except KeyError as error:
-        _fail(str(error))
-    values: dict[str, float] = {}
-    for setting in settings:
-        key, equals, value = (part.strip() for part in setting.partition("="))
-        if not equals or not key:
-            _fail(f"--set takes a parameter and a number, as in --set alpha=2, got {setting!r}")
-        try:
-            values[key] = int(value) if value.lstrip("+-").isdecimal() else float(value)
-        except ValueError:
-            values[key] = math.nan
-        if not math.isfinite(values[key]):
-            _fail(f"{entry.name}: {key} must be a finite number, got {value!r}")
-    if values and not isinstance(entry, Activation):
-        _fail(f"{entry.name} takes its parameters when it is called; there is nothing to set here")
-    try:
-        return entry.with_(**values) if values else entry
-    except (TypeError, ValueError) as error:
+        _, entry = wanted.look_up(name)
+        values = {}
+        for setting in settings:
+            parameter, equals, value = (part.strip() for part in setting.partition("="))
+            if not equals or not parameter:
+                _fail(f"--set takes a parameter and a number, as in --set alpha=2, got {setting!r}")
+            values[parameter] = wanted.number(entry.name, parameter, value)
+        return wanted.with_values(entry, values)
+    except wanted.WantedError as error:
         _fail(str(error))
 
 
@@ -348,7 +356,7 @@ def _record(entry: Any, order: int) -> dict[str, Any]:
             "version": dialect.title,
             "calls": dialect.spell(entry.name),
             "defaults": dict(dialect.defaults.get(entry.name, {})),
-            "differences": [_data(d) for d in dialect.differences(entry.name)],
+            "differences": [plain(d) for d in dialect.differences(entry.name)],
         }
         for dialect in dialects()
         if entry.name in dialect.calls
@@ -357,24 +365,10 @@ def _record(entry: Any, order: int) -> dict[str, Any]:
     record |= {"derivatives": derivatives, "parameters": parameters, "frameworks": frameworks}
     if _is_elementwise(entry) and not _missing(entry):
         try:
-            record["facts"] = _data(entry.facts.as_dict())
+            record["facts"] = plain(entry.facts.as_dict())
         except ImportError as error:
             _fail(str(error), 1)
     return record
-
-
-def _data(value: Any) -> Any:
-    """Return what JSON has for a value: infinities and nan as strings, records as objects."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if dataclasses.is_dataclass(value):
-        return {field.name: _data(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _data(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_data(item) for item in value]
-    number = float(value)
-    return number if math.isfinite(number) else str(number)
 
 
 # --- as a drawing
@@ -502,44 +496,27 @@ def _numbers(values: Iterable[str] | None, option: str, kind: type) -> list[Any]
         _fail(f"{option} takes numbers, such as {option} {'0.001,0.01' if kind is float else '64,32'}; got {', '.join(words)}")
 
 
-def _seconds(text: str | None) -> float | None:
-    """Read a time: 90, 90s, 5m, 1h."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*(s|sec|m|min|h)?\s*", text)
-    if match is None or not float(match[1]):
-        _fail(f"--budget takes a time such as 60s, 5m or 1h; got {text!r}")
-    return float(match[1]) * {"m": 60, "min": 60, "h": 3600}.get(match[2] or "s", 1)
-
-
-def _own(words: Iterable[str]) -> list[Any]:
-    """Return activations, of which FILE.py:NAME stands for one that the user has written."""
-    found: list[Any] = []
-    for word in words:
-        file, colon, name = word.rpartition(":")
-        if not (colon and file.endswith(".py")):
-            found.append(word)
-            continue
-        try:
-            entry = runpy.run_path(file).get(name)
-        except Exception as error:  # noqa: BLE001 - it is the user's program, which may raise anything
-            _fail(f"{file} cannot be run: {type(error).__name__}: {error}")
-        if not isinstance(entry, Activation):
-            _fail(f"{file} has no activation {name!r}: write @nonlin.activation above it")
-        found.append(entry)
-    return found
-
-
 def _own_model(text: str | None) -> Any:
     """Return a ready model's name, or what FILE.py:FUNCTION stands for."""
-    file, colon, name = (text or "").rpartition(":")
-    if not (colon and file.endswith(".py")):
-        return text
     try:
-        found = runpy.run_path(file).get(name)
-    except Exception as error:  # noqa: BLE001 - it is the user's program, which may raise anything
-        _fail(f"{file} cannot be run: {type(error).__name__}: {error}")
-    return found if found is not None else _fail(f"{file} has no function {name!r}")
+        return wanted.model(text) if text is not None and wanted.is_in_file(text) else text
+    except wanted.WantedError as error:
+        _fail(str(error))
+
+
+def _check_writable(page: Path) -> None:
+    """Make sure of the report's place before training for it."""
+    from nonlin.comparison.saving import check_suffix
+
+    try:
+        check_suffix(page)
+    except ValueError as error:
+        _fail(str(error))
+    folder = page.parent
+    if not folder.is_dir():
+        _fail(f"cannot write {page}: there is no folder {folder}")
+    if page.is_dir() or not os.access(page if page.exists() else folder, os.W_OK):
+        _fail(f"cannot write {page}: {'it is a folder' if page.is_dir() else 'permission denied'}")
 
 
 def _reproduce(arguments: list[str], plan: Any) -> str:
@@ -556,24 +533,59 @@ def _reproduce(arguments: list[str], plan: Any) -> str:
     return shlex.join(["nonlin", *kept])
 
 
-def _study_name(data: Iterable[str]) -> str:
-    """Name a study after its data; files of one name in other folders are other data."""
-    items = list(data)
-    elsewhere = [str(path.parent.resolve()) for path in map(Path, items) if path.parent != Path()]
-    name = "-".join(Path(item).stem for item in items)[:80]
-    return f"{name}-{hashlib.sha256(chr(0).join(elsewhere).encode()).hexdigest()[:6]}" if elsewhere else name
+def _study_name(data: Iterable[str], target: str | None, read: Mapping[str, Any]) -> str:
+    """Name a study after data and target; a hash tells files in other folders, and data that are read otherwise."""
+    from nonlin.comparison.reading import split_target
+
+    pairs = [split_target(item, target) for item in data]
+    parts = [Path(file).stem.removesuffix(".tar") for file, _ in pairs]
+    parts = [part.partition(".")[0] or part for part in parts]  # data.csv.gz
+    goals = [str(goal) for _, goal in pairs if goal]
+    names = [f"{part}-{goal}" if goal else part for part, (_, goal) in zip(parts, pairs, strict=True)]
+    name = "-".join([*parts, goals[0]] if goals and len({*goals}) == 1 and len(goals) == len(parts) else names)
+    name = re.sub(r"[^\w.-]+", "_", name)[:80]
+    folders = [str(path.parent.resolve()) for path in (Path(file) for file, _ in pairs) if path.parent != Path()]
+    rest = [*folders, *(f"{key}={value}" for key, value in read.items() if value)]
+    return f"{name}-{hashlib.sha256(chr(0).join(rest).encode()).hexdigest()[:6]}" if rest else name
+
+
+def _print_choices() -> None:
+    """Print what there is to choose from without a file."""
+    console = _console()
+    console.print(Text("bundled data", "bold"))
+    _print_rows(console, [(name, data.about) for name, data in BUNDLED.items()], "cyan")
+    console.print(Text("\nactivations by default", "bold"))
+    _print_rows(console, [("", ", ".join(DEFAULT_ACTIVATIONS))], "")
+    console.print(Text("\nfamilies, each a word for -a", "bold"))
+    _print_rows(
+        console, [(family, ", ".join(names)) for family in wanted.families() if (names := wanted.members(family))], "cyan"
+    )
 
 
 @app.command()
 def compare(
-    data: Annotated[list[str], typer.Argument(help="Bundled data, or CSV, TSV, Parquet or NPZ files.", metavar="DATA...")],
+    data: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help=f"Bundled data ({', '.join(BUNDLED)}) or files (CSV, Excel, JSON, Parquet, Feather, ARFF, NPY, NPZ, also "
+            "compressed); FILE:COLUMN is a file with a target of its own.",
+            metavar="DATA...",
+            autocompletion=_complete_data,
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict.", metavar="COLUMN")] = None,
     task: Annotated[
         str | None, typer.Option(help="classification or regression; told from the target.", metavar="TASK")
     ] = None,
     activations: Annotated[
         list[str] | None,
-        typer.Option("--activations", "-a", help="Names, NAME(parameter=value), FILE.py:NAME.", metavar="NAME,..."),
+        typer.Option(
+            "--activations",
+            "-a",
+            help=f"Names, NAME(parameter=value), FILE.py:NAME, families; by default {', '.join(DEFAULT_ACTIVATIONS)}.",
+            metavar="NAME,...",
+            autocompletion=_complete_activations,
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -612,7 +624,18 @@ def compare(
     study: Annotated[
         Path | None, typer.Option(help="Where runs are kept, and found again. [DATA.study]", metavar="FILE")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Where the report is written. [DATA.html]", metavar="FILE")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Where the report is written: .html, .csv, .json or .tex. [DATA.html]", metavar="FILE")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Columns to leave out.", metavar="COLUMN,...")] = None,
+    features: Annotated[list[str] | None, typer.Option(help="The only columns to learn from.", metavar="COLUMN,...")] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(help="Columns whose numbers are names.", metavar="COLUMN,...")
+    ] = None,
+    sep: Annotated[str | None, typer.Option(help="What separates columns of a text; found out.", metavar="CHARACTER")] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal point or comma; found out.", metavar="CHARACTER")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text; found out.", metavar="NAME")] = None,
+    list_choices: Annotated[bool, typer.Option("--list", help="List bundled data, default activations, families.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare activations on data: which is best, how sure is that, what does it cost.
@@ -626,43 +649,52 @@ def compare(
       nonlin compare houses.csv --target price
       nonlin compare digits -a relu,gelu,mine.py:tuesday --seeds 20
       nonlin compare digits wine iris --budget 5m
+      nonlin compare iris.csv:species houses.xlsx:price
+      nonlin compare images.npz --model mine.py:cnn
     """  # noqa: D301
+    if list_choices:
+        _print_choices()
+        return
+    if not data:
+        _fail("which data? A file and --target COLUMN, or a bundled name: nonlin compare --list has them")
     comparison = _comparison()
-    from nonlin.comparison.terminal import Bar, show as show_study
+    from nonlin.comparison.terminal import show as show_study
 
-    file = study or Path(f"{_study_name(data)}.study")
-    page = report or file.with_suffix(".html")
+    read: dict[str, Any] = {"drop": _words(drop), "features": _words(features), "categorical": _words(categorical)}
+    read |= {"sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
+    file = study or Path(f"{_study_name(data, target, read)}.study")
+    page = report or Path(f"{file.with_suffix('') if file.suffix == '.study' else file}.html")
+    if report is not None or file.parent.is_dir():  # what is wrong with the study's place is said of the study
+        _check_writable(page)
     again = shlex.join(["nonlin", *sys.argv[1:]])
-    console, aside = _console(), Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console = _console()
     try:
-        with Bar(aside) as bar:
-            found = comparison.compare(
-                data[0] if len(data) == 1 else data,
-                target,
-                task=task,
-                activations=_own(_words(activations)) or None,
-                model=_own_model(model),
-                widths=_numbers(widths, "--widths", int),
-                depth=depth,
-                seeds=seeds,
-                splits=splits,
-                learning_rates=_numbers(learning_rates, "--learning-rates", float),
-                gains=_words(gains) or None,
-                steps=steps,
-                epochs=epochs,
-                metric=metric,
-                class_weights=class_weights,
-                weight_decay=weight_decay,
-                normalisation=normalisation,
-                rows=rows,
-                budget=_seconds(budget),
-                engine=engine,
-                address=address,
-                workers=workers,
-                study=file,
-                progress=bar,
-                command=lambda plan: _reproduce(sys.argv[1:], plan),
-            )
+        found = comparison.compare(
+            data[0] if len(data) == 1 else data,
+            target,
+            activations=_words(activations) or None,
+            model=_own_model(model),
+            widths=_numbers(widths, "--widths", int),
+            depth=depth,
+            seeds=seeds,
+            splits=splits,
+            learning_rates=_numbers(learning_rates, "--learning-rates", float),
+            gains=_words(gains) or None,
+            steps=steps,
+            epochs=epochs,
+            metric=metric,
+            class_weights=class_weights,
+            weight_decay=weight_decay,
+            normalisation=normalisation,
+            rows=rows,
+            budget=budget,
+            engine=engine,
+            address=address,
+            workers=workers,
+            study=file,
+            command=lambda plan: _reproduce(sys.argv[1:], plan),
+            **read,
+        )
     except (comparison.DataError, comparison.PlanError) as error:
         _fail(str(error))
     except comparison.LedgerError as error:
@@ -705,7 +737,7 @@ def _show_study(found: Any, page: Path, console: Console, as_json: bool, show_st
     except OSError as error:
         problem = f"cannot write {page}: {error.strerror or error}"
     if as_json:
-        typer.echo(json.dumps(_data(found.as_dict()), indent=2, allow_nan=False))
+        typer.echo(json.dumps(plain(found.as_dict()), indent=2, allow_nan=False))
     else:
         show_study(console, found)
     if problem:

@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from nonlin.activation import Registry
 from nonlin.cli import app
+from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
+from nonlin.comparison.reading.bundled import BUNDLED
 
 FAST = "-a relu,tanh --seeds 2 --splits 2 --epochs 2 --learning-rates 0.001,0.01 --workers 0".split()
 
@@ -85,20 +87,31 @@ def test_a_csv_with_an_activation_from_a_file(folder: Path, registry: Registry) 
     [
         ("nothing.csv", "there is no file nothing.csv: bundled are digits"),
         ("digit", "there is no file digit: did you mean digits?"),
-        ("bad.csv", "which column of bad.csv is the target? --target one of a, b"),
-        ("bad.csv --target c", "bad.csv has no column 'c'"),
-        ("bad.csv --target b", "b has one value only (1): there is nothing to learn"),
+        ("bad.csv", "bad.csv: which column is the target? --target one of a, b"),
+        ("bad.csv --target c", "bad.csv: there is no column 'c': it has a, b"),
+        ("bad.csv --target b", "bad.csv: b has one value only (1): there is nothing to learn"),
         ("iris --target y", "iris is bundled and has its target already"),
         ("iris -a rulu", "there is no activation 'rulu': did you mean"),
-        ("iris -a none.py:f", "none.py cannot be run: FileNotFoundError"),
+        ("iris -a none.py:f", "there is no file none.py"),
         ("iris -a empty.py:f", "empty.py has no activation 'f'"),
         ("iris --seeds 0", "seeds must be a whole number of at least 1, got 0"),
         ("iris --widths many", "--widths takes numbers, such as --widths 64,32; got many"),
         ("iris --learning-rates fast", "--learning-rates takes numbers, such as --learning-rates 0.001,0.01; got fast"),
-        ("iris --budget soon", "--budget takes a time such as 60s, 5m or 1h; got 'soon'"),
+        ("iris --budget soon", "a budget is a time such as 60s, 5m or 1h; got 'soon'"),
         ("iris --engine dask", "the engine is local or ray, not 'dask'"),
         ("iris --study bad.csv", "bad.csv is no study file, or a damaged one"),
         ("iris --study no/where.study", "cannot open no/where.study: No such file or directory"),
+        ("", "which data? A file and --target COLUMN, or a bundled name: nonlin compare --list has them"),
+        ("bad.csv:a bad.csv:b", "bad.csv: it has no column to learn from besides a; left out: b (one value only)"),
+        ("bad.csv --target a --drop c", "bad.csv: --drop: there is no column 'c': it has b"),
+        ("bad.csv --target a --sep :::", "columns are separated by one character"),
+        ("iris --drop a", "iris is bundled and read already: leave out --drop"),
+        (".", ". is a folder; a study takes files, it has bad.csv"),
+        ("http://example.org/a.csv --target y", "http://example.org/a.csv is an address, and nothing is downloaded here"),
+        ("iris --report no/where.html", "cannot write no/where.html: there is no folder no"),
+        ("iris --report r.pdf", "a study is saved as .html, .csv, .json or .tex, not as r.pdf"),
+        ("iris --model foo", "there is no model 'foo': ready ones are "),
+        ("iris --model empty.py:cnn", "empty.py has no function 'cnn'"),
         ("iris --task guess", "the task is classification or regression, not 'guess'"),
     ],
 )
@@ -118,10 +131,69 @@ def test_report_of_nothing() -> None:
     assert (result.exit_code, result.stderr) == (2, "nonlin: there is no study none.study\n")
 
 
-def test_a_report_that_cannot_be_written() -> None:
-    result = run("compare", "iris", *FAST, "--report", "no/where.html")
-    assert result.exit_code == 1
-    assert result.stderr == "nonlin: cannot write no/where.html: No such file or directory\n"
+def test_a_report_that_cannot_be_written_is_said_before_training(folder: Path) -> None:
+    (folder / "r.html").mkdir()
+    result = run("compare", "iris", *FAST, "--report", "r.html")
+    assert (result.exit_code, result.stderr) == (2, "nonlin: cannot write r.html: it is a folder\n")
+    assert not list(folder.glob("*.study"))
+
+
+def table(folder: Path, name: str = "my.csv") -> None:
+    rows = "\n".join(f"{i},{i % 7},{'abc'[i % 3]},{i % 2},{i * 13 % 37}" for i in range(60))
+    (folder / name).write_text(f",x,kind,y,price\n{rows}\n")
+
+
+def test_two_targets_of_a_file_have_a_study_each(folder: Path) -> None:
+    table(folder)
+    for target in ("y", "price"):
+        result = run("compare", "my.csv", "--target", target, *FAST)
+        assert result.exit_code == 0, result.output
+        assert f"On my.csv:{target} " in result.stdout
+        assert f"my.csv:{target}: left out: Unnamed: 0 (numbers of the rows)" in result.stdout
+    assert {path.name for path in folder.glob("*.study")} == {"my-y.study", "my-price.study"}
+    result = run("compare", "my.csv", "--target", "y", "--drop", "kind", *FAST)  # other data: another study
+    assert result.exit_code == 0, result.output
+    assert len(list(folder.glob("my-y-*.study"))) == 1
+
+
+def test_several_files_with_a_target_each(folder: Path) -> None:
+    table(folder)
+    table(folder, "other.csv")
+    result = run("compare", "my.csv:kind", "other.csv:price", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "On my.csv:kind " in result.stdout
+    assert "On other.csv:price " in result.stdout
+    assert (folder / "my-kind-other-price.html").exists()
+
+
+def test_a_model_from_a_file(folder: Path) -> None:
+    (folder / "mine.py").write_text(
+        "from torch import nn\ndef small(activation):\n    return nn.Sequential(nn.Linear(4, 8), activation, nn.Linear(8, 3))\n"
+    )
+    result = run("compare", "iris", *FAST, "--model", "mine.py:small", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["plan"]["model"].startswith("small [")
+
+
+@pytest.mark.parametrize("suffix", ["html", "csv", "json", "tex"])
+def test_the_report_has_the_form_that_its_name_says(suffix: str, folder: Path) -> None:
+    result = run("compare", "iris", *FAST, "--report", f"r.{suffix}")
+    assert result.exit_code == 0, result.output
+    start = {"html": "<!doctype html>", "csv": "dataset,activation,", "json": '{\n  "verdict"', "tex": "% iris: On iris"}
+    assert (folder / f"r.{suffix}").read_text(encoding="utf-8").startswith(start[suffix])
+
+
+def test_a_family_is_a_word_for_activations() -> None:
+    result = run("compare", "iris", *FAST[2:], "-a", "periodic,relu", "--json")
+    assert json.loads(result.stdout)["plan"]["activations"] == ["sin", "snake", "snake_beta", "gcu", "relu"]
+
+
+def test_what_there_is_to_choose_from() -> None:
+    listed, helped = run("compare", "--list").stdout, run("compare", "--help").stdout.replace("│", " ")
+    for name in (*BUNDLED, *DEFAULT_ACTIVATIONS):
+        assert name in listed
+        assert name in helped
+    assert "  rectifiers  relu, leaky_relu, " in listed
 
 
 @pytest.mark.parametrize("missing", ["torch", "scipy", "sklearn"])

@@ -298,7 +298,7 @@ def test_the_terminal_fits(width: int) -> None:
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= width
     assert any("leaky_relu" in line and "…" not in line for line in lines)
-    assert "not varied: model: multilayer perceptron" in " ".join(lines).replace("  ", " ")
+    assert "not varied, each with its value in the report: model, " in " ".join(lines).replace("  ", " ")
 
 
 def test_ticks_are_round_and_inside() -> None:

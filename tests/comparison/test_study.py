@@ -694,7 +694,7 @@ def test_bad_activations(wanted: list[Any], message: str) -> None:
         ({"widths": [4, 4], "depth": 3}, "2 widths and a depth of 3 contradict"),
         ({"depth": 0}, "depth must be from 1 to 200"),
         ({"gains": ["much"]}, "a gain is exact or a positive number, got 'much'"),
-        ({"budget": -1}, "a budget is a time in seconds"),
+        ({"budget": -1}, "a budget is a time such as 60s"),
         ({"engine": "dask"}, "the engine is local or ray, not 'dask'"),
         ({"address": "auto"}, "an address is for --engine ray"),
         ({"workers": -1}, "cannot be negative"),

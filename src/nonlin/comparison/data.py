@@ -28,10 +28,10 @@ class Dataset:
     Attributes
     ----------
     name : str
-    numeric : ndarray of float32, shape (rows, ...)
+    numeric : ndarray of float32 or float64, shape (rows, ...)
         The numeric features, NaN where one is missing; images keep their shape.
     categories : ndarray of int64, shape (rows, columns)
-        The categorical features as codes, -1 where one is missing.
+        The categorical features as codes; a missing value is a category of its own.
     levels : tuple of int
         How many categories each of those columns has.
     target : ndarray
@@ -116,8 +116,8 @@ class Prepared:
 def prepare(dataset: Dataset, train: Integers) -> Prepared:
     """Turn features and target into a network's numbers, with what is fitted fitted on the training rows only.
 
-    Numeric features are imputed by their median and standardised; categorical ones imputed by the most frequent category and
-    made one-hot; a target of regression is standardised.
+    Numeric features are imputed by their median and standardised; categorical ones made one-hot; a target of regression is
+    standardised.
     """
     numeric = dataset.numeric.reshape(len(dataset), -1).astype(np.float64)
     if numeric.size:
@@ -131,8 +131,7 @@ def prepare(dataset: Dataset, train: Integers) -> Prepared:
         numeric = (numeric - numeric[train].mean(axis=0)) / np.where(scale > 1e-12, scale, 1)
     columns = [numeric]
     for codes, levels in zip(dataset.categories.T, dataset.levels, strict=True):
-        counts = np.bincount(codes[train][codes[train] >= 0], minlength=levels)
-        columns.append(np.eye(levels)[np.where(codes < 0, counts.argmax(), codes)])
+        columns.append(np.eye(levels)[codes])
     features = np.concatenate(columns, axis=1).astype(np.float32)
     if not dataset.categories.size:
         features = features.reshape(dataset.numeric.shape)

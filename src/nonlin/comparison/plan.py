@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import nonlin
 from nonlin.activation import Activation
+from nonlin.wanted import WantedError, look_up, members
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus")
 DEFAULT_LEARNING_RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -354,7 +355,7 @@ def gather(wanted: Iterable[Any]) -> Field:
     Parameters
     ----------
     wanted : iterable of str or Activation
-        Names, names with parameters such as ``leaky_relu(negative_slope=0.2)``, or activations.
+        Names, names with parameters such as ``leaky_relu(negative_slope=0.2)``, ``FILE.py:NAME``, families, or activations.
 
     Raises
     ------
@@ -367,7 +368,8 @@ def gather(wanted: Iterable[Any]) -> Field:
     ['relu', 'leaky_relu(negative_slope=0.2)']
     """
     entries: dict[str, Activation] = {}
-    for item in wanted:
+    items = [member for item in wanted for member in (isinstance(item, str) and members(item)) or [item]]
+    for item in items:
         label, entry = _look_up(item)
         if not isinstance(entry, Activation) or entry.operands != ("x",):
             raise PlanError(f"{label} is no function of one number: a hidden layer here cannot have it")
@@ -388,27 +390,9 @@ def _look_up(item: Any) -> tuple[str, Any]:
             settings = ", ".join(f"{name}={value:g}" for name, value in defaults.items() if value is not None)
             return (f"{item.name}({settings})" if changed else item.name), item
         raise PlanError(f"an activation is a name or made by nonlin.activation, got {item!r}")
-    match = re.fullmatch(r"\s*([^()]+?)\s*(?:\((.*)\))?\s*", item)
-    if match is None:
-        raise PlanError(f"{item!r} is no activation: write a name, or name(parameter=value)")
     try:
-        entry = nonlin.get(match[1])
-    except KeyError as error:
-        raise PlanError(str(error)) from None
-    if not match[2]:
-        return entry.name, entry
-    values = {}
-    for setting in match[2].split(","):
-        name, equals, value = (part.strip() for part in setting.partition("="))
-        try:
-            values[name] = int(value) if value.lstrip("+-").isdecimal() else float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise PlanError(f"{item!r}: parameters are written as {entry.name}(parameter=value)")
-    try:
-        return f"{entry.name}({', '.join(f'{k}={v:g}' for k, v in values.items())})", entry.with_(**values)
-    except (TypeError, ValueError, AttributeError) as error:
+        return look_up(item)
+    except WantedError as error:
         raise PlanError(str(error)) from None
 
 

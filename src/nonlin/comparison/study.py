@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from nonlin.comparison.ledger import Ledger, LedgerError
 from nonlin.comparison.metrics import DEFAULT, find
 from nonlin.comparison.models import resolve
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Field, Plan, PlanError, gather, versions
-from nonlin.comparison.reading import load
+from nonlin.comparison.reading import Options, load
 from nonlin.comparison.running import Board, Progress, Run
 from nonlin.comparison.splits import in_order, taken_out
 from nonlin.formula.expression import Application, postorder
@@ -60,30 +61,51 @@ class Study:
         """Return everything but the single runs, for JSON."""
         return {**self.analysis.as_dict(), **self.facts}
 
+    @classmethod
+    def open(cls, path: str | Path) -> Study:
+        """Open a study file and judge what it holds; nothing is trained.
+
+        Parameters
+        ----------
+        path : path
+            What ``study=`` of :func:`compare` or ``--study`` named; by default the command line's is ``DATA.study``.
+        """
+        return read(path)
+
     def table(self) -> Any:
-        """Return the leaderboard as a pandas DataFrame."""
+        """Return the leaderboard as a pandas DataFrame, a row for each activation and data set, best first."""
         import pandas as pd
 
-        rows = [
-            {
-                "dataset": found.dataset["name"],
-                "activation": entry.name,
-                "score": found.metric.sign * entry.mean,
-                "low": found.metric.sign * entry.interval[:: found.metric.sign][0],
-                "high": found.metric.sign * entry.interval[:: found.metric.sign][1],
-                "group": entry.group,
-                "learning_rate": entry.usual[0],
-                "steps": entry.steps,
-                "seconds": entry.seconds,
-                "dead": entry.dead,
-                "saturated": entry.saturated,
-                "diverged": entry.diverged,
-                "flat": entry.flat,
-                "failed": entry.failed,
-            }
-            for found in self.analysis.tables
-            for entry in found.entries
-        ]
+        rows = []
+        for found in self.analysis.tables:
+            sign = found.metric.sign
+            for entry in found.entries:
+                against = found.compared.get((entry.name, found.baseline))
+                low, high = (sign * value for value in entry.interval[::sign])
+                rows.append(
+                    {
+                        "dataset": found.dataset["name"],
+                        "activation": entry.name,
+                        "metric": found.metric.name,
+                        "score": sign * entry.mean,
+                        "low": low,
+                        "high": high,
+                        "group": entry.group,
+                        "baseline": found.baseline,
+                        "beats_baseline": 0.5 if against is None else against.probability,  # a tie with itself
+                        "learning_rate": entry.usual[0],
+                        "gain": entry.usual[1],
+                        "steps": entry.steps,
+                        "seconds": entry.seconds,
+                        "dead": entry.dead,
+                        "always_on": entry.always_on,
+                        "saturated": entry.saturated,
+                        "diverged": entry.diverged,
+                        "flat": entry.flat,
+                        "failed": entry.failed,
+                        "runs": entry.runs,
+                    }
+                )
         return pd.DataFrame(rows)
 
     def html(self) -> str:
@@ -93,8 +115,27 @@ class Study:
         return render(self)
 
     def save(self, path: str | Path) -> None:
-        """Write the report."""
-        Path(path).write_text(self.html(), encoding="utf-8")
+        """Write it in the form that the end of the name says.
+
+        Parameters
+        ----------
+        path : path
+            ``.html``: the report; ``.csv``, ``.tex``: the leaderboard; ``.json``: everything but the single runs.
+
+        Raises
+        ------
+        ValueError
+            If the name ends otherwise.
+        """
+        from nonlin.comparison.saving import write
+
+        write(self, Path(path))
+
+    def _repr_html_(self) -> str:
+        """Return verdict and leaderboard, for a notebook."""
+        from nonlin.comparison.notebook import summary
+
+        return summary(self)
 
     def __repr__(self) -> str:
         return f"<study: {self.verdict}>"
@@ -122,14 +163,21 @@ def compare(
     group: Any = None,
     time: Any = None,
     rows: int | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     task: str | None = None,
+    name: str | None = None,
+    sep: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    drop: str | Sequence[str] = (),
+    features: str | Sequence[str] = (),
+    categorical: str | Sequence[str] = (),
     engine: str | Engine = "local",
     address: str | None = None,
     workers: int | None = None,
     study: str | Path | None = None,
     region: float | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[Progress], None] | bool | None = None,
     command: str | Callable[[Plan], str] = "",
 ) -> Study:
     """Compare activations on data, honestly.
@@ -140,9 +188,10 @@ def compare(
 
     Parameters
     ----------
-    data : str, path, DataFrame, array_like, or list of names and paths
-        The name of a bundled data set; a CSV, TSV, Parquet or NPZ file; a DataFrame; features. Several names or files make a
-        study over several data sets.
+    data : str, path, DataFrame, Mapping, torch Dataset, array_like, or list of names and paths
+        The name of a bundled data set; a file, CSV, Excel, JSON, Parquet, Feather, ARFF, NPY or NPZ, compressed or not; a
+        DataFrame of pandas, polars or Arrow; arrays by name, such as scikit-learn's Bunch; features. Several names or files
+        make a study over several data sets; ``"houses.csv:price"`` is a file with its target.
     target : str or array_like, optional
         The column to predict, or its values.
     activations : iterable, optional
@@ -181,10 +230,17 @@ def compare(
         tested on rows older than those it was trained on.
     rows : int, optional
         Longer tables are sampled down to so many rows: 20,000 by default.
-    budget : float, optional
-        Seconds. The study is sized to them by what it takes on these data, and ends in them.
+    budget : float or str, optional
+        Seconds, or a time such as ``"30s"``, ``"5m"``, ``"1h"``. The study is sized to them by what it takes on these data, and
+        ends in them.
     task : {"classification", "regression"}, optional
         By default told from the target.
+    name : str, optional
+        What verdict and report call the data.
+    sep, decimal, encoding : str, optional
+        Of a text file; found out where left out.
+    drop, features, categorical : str or sequence of str, optional
+        Columns to leave out; the only ones to learn from; those whose numbers are names.
     engine : {"local", "ray"} or Engine
         Processes of this machine, or a Ray cluster.
     address : str, optional
@@ -195,8 +251,9 @@ def compare(
         The ledger. A study that was interrupted goes on there; finished runs are not run again. By default nothing is kept.
     region : float, optional
         Of practical equivalence, in units of the score: 0.005 of accuracy or 0.01 of R² by default.
-    progress : callable, optional
-        Is told how far it is.
+    progress : bool or callable, optional
+        By default a bar on a terminal and in a notebook; False for none, True for lines where there is neither. A function is
+        told how far it is.
     command : str or callable, optional
         What the report says how to reproduce it; or what writes it, given the plan as it was in the end.
 
@@ -216,9 +273,13 @@ def compare(
     >>> len(found.table())
     2
     """
+    from nonlin.comparison.terminal import watching  # which needs to know what a study is
+
     begun = perf_counter()  # the budget is for all of it
+    seconds = _seconds(budget)
+    options = Options(sep, decimal, encoding, *(_names(columns) for columns in (drop, features, categorical)))
     data, values = taken_out(data, group=group, time=time)
-    sets = {name: in_order(one, **values) for name, one in _datasets(data, target, task).items()}
+    sets = {key: in_order(one, **values) for key, one in _datasets(data, target, task, name, options).items()}
     known = gather(
         DEFAULT_ACTIVATIONS if activations is None else [activations] if isinstance(activations, str) else activations
     )
@@ -254,8 +315,6 @@ def compare(
         given["widths"], given["model"] = (), named
         given["gains"] = tuple(str(gain) for gain in gains or ("own",))
     plan = Plan(**given)
-    if budget is not None and not 0 < budget < 1e7:
-        raise PlanError(f"a budget is a time in seconds, got {budget:g}")
     runner = _engine(engine, address, workers)
     with ExitStack() as stack:
         if study is None:
@@ -268,16 +327,16 @@ def compare(
         )
         ledger.note("operations", {label: _operations(entry) for label, entry in known.entries.items()})
         sizing = None
-        if budget is None:
+        if seconds is None:
             ledger.note("asked", None)
         else:
-            asked = json.loads(json.dumps({"plan": plan.as_dict(), "budget": budget}))
+            asked = json.loads(json.dumps({"plan": plan.as_dict(), "budget": seconds}))
             before = ledger.get("asked")
             if before is not None and {name: before[name] for name in asked} == asked and before["sized"]:
                 plan = Plan.from_dict(ledger.get("plan"))  # a study that goes on keeps its size
             else:
                 ledger.note("asked", {**asked, "sized": False})
-                sizing = Budget(budget, begun, max(1, getattr(runner, "workers", 1)), fixed)
+                sizing = Budget(seconds, begun, max(1, getattr(runner, "workers", 1)), fixed)
         run = Run(
             ledger,
             plan,
@@ -285,10 +344,10 @@ def compare(
             known,
             factories,
             runner,
-            progress,
+            stack.enter_context(watching(progress)),
             lambda: read(ledger).analysis,
             sizing,
-            may_lengthen=budget is None,
+            may_lengthen=seconds is None,
         )
         plan = run.run()
         if command:
@@ -334,9 +393,32 @@ def read(source: Ledger | str | Path, path: Path | None = None) -> Study:
 # --- what is asked for ----------------------------------------------------------------------------------------------------
 
 
-def _datasets(data: Any, target: Any, task: str | None) -> dict[str, Dataset]:
+def _names(columns: str | Sequence[str]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)
+
+
+def _seconds(budget: float | str | None) -> float | None:
+    """Read a time: 90, 90s, 5m, 1h.
+
+    Examples
+    --------
+    >>> _seconds("1.5m"), _seconds(20)
+    (90.0, 20.0)
+    """
+    if budget is None:
+        return None
+    match = re.fullmatch(r"\s*(\d+\.?\d*)\s*(s|sec|seconds?|m|min|minutes?|h|hours?)?\s*", str(budget))
+    found = float(match[1]) * {"m": 60, "h": 3600}.get((match[2] or "s")[0], 1) if match else 0.0
+    if not 0 < found < 1e7:
+        raise PlanError(f"a budget is a time such as 60s, 5m or 1h; got {budget!r}")
+    return found
+
+
+def _datasets(data: Any, target: Any, task: str | None, name: str | None, options: Options) -> dict[str, Dataset]:
     several = isinstance(data, (list, tuple)) and data and all(isinstance(item, (str, Path, Dataset)) for item in data)
-    loaded = [load(item, target, task=task) for item in (data if several else [data])]
+    if several and len(data) > 1 and name is not None:
+        raise PlanError(f"a name is for one data set, and there are {len(data)}")
+    loaded = [load(item, target, task=task, name=name, options=options) for item in (data if several else [data])]
     sets: dict[str, Dataset] = {}
     for one in loaded:
         if one.name in sets:

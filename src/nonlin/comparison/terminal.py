@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,21 +15,43 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from nonlin.comparison.analysis import Table
+from nonlin.comparison.notebook import Line
 from nonlin.comparison.running import Progress as Progressed
 from nonlin.comparison.statistics import FEWEST_PAIRS
 from nonlin.comparison.study import Study
 from nonlin.comparison.verdict import more_seeds
 
 _LEADERS_EVERY = 10.0  # seconds: judging all runs that are there takes time from the workers
+_NOTEBOOK_EVERY = 0.5  # seconds
+
+
+class Pace:
+    """How fast a study goes, in words; and who leads."""
+
+    def __init__(self) -> None:
+        self._begun = self._judged = time.monotonic()
+        self.left = self.rate = self.leaders = ""
+
+    def update(self, progress: Progressed) -> None:
+        """Take in how far it is."""
+        now = time.monotonic()
+        is_open = progress.done < progress.total
+        if is_open and math.isfinite(progress.seconds_left):
+            self.left = f"{duration(progress.seconds_left)} left"
+            self.rate = f"{progress.fresh / (now - self._begun):.1f} runs/s"
+            if now - self._judged > _LEADERS_EVERY:
+                self.leaders = leaders(progress)
+                self._judged = time.monotonic()
+        else:
+            self.left = progress.stage or ("starting" if is_open else "judging")
+            self.rate = ""
 
 
 class Bar:
-    """A progress bar with time left, rate and the current leader group; nothing where there is no terminal."""
+    """A progress bar with time left, rate and the current leader group, on a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._begun = self._judged = time.monotonic()
-        self._leaders = ""
+        self._pace = Pace()
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(bar_width=24),
@@ -38,36 +61,87 @@ class Bar:
             TextColumn("{task.fields[leaders]}", style="cyan"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None, left="starting", rate="", leaders="")
-
-    def __enter__(self) -> Bar:
         self._bar.start()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def __call__(self, progress: Progressed) -> None:
+    def show(self, progress: Progressed) -> None:
         """Show how far it is."""
-        if self._bar.disable:
-            return
-        now = time.monotonic()
-        open_ = progress.done < progress.total
-        left = f"{duration(progress.seconds_left)} left" if math.isfinite(progress.seconds_left) and open_ else ""
-        rate = f"{progress.fresh / (now - self._begun):.1f} runs/s" if left else ""
-        if left and now - self._judged > _LEADERS_EVERY:
-            self._leaders = leaders(progress)
-            self._judged = time.monotonic()
+        pace = self._pace
+        pace.update(progress)
         self._bar.update(
             self._task,
             completed=progress.done,
             total=progress.total,
-            left=left or progress.stage or ("starting" if open_ else "judging"),
-            rate=rate,
-            leaders=self._leaders,
+            left=pace.left,
+            rate=pace.rate,
+            leaders=pace.leaders,
         )
+
+    def close(self) -> None:
+        """Take it away."""
+        self._bar.stop()
+
+
+class _InNotebook:
+    def __init__(self) -> None:
+        self._pace, self._line, self._shown = Pace(), Line(), 0.0
+
+    def show(self, progress: Progressed) -> None:
+        if time.monotonic() - self._shown < _NOTEBOOK_EVERY and progress.done < progress.total:
+            return
+        self._shown = time.monotonic()
+        self._pace.update(progress)
+        words = " · ".join(filter(None, [self._pace.left, self._pace.rate, self._pace.leaders]))
+        self._line.show(progress.done, progress.total, words)
+
+    def close(self) -> None:
+        self._line.clear()
+
+
+class _Lines:
+    """A line for each tenth, where there is neither terminal nor notebook."""
+
+    def __init__(self, console: Console) -> None:
+        self._pace, self._console, self._tenth = Pace(), console, -1
+
+    def show(self, progress: Progressed) -> None:
+        self._pace.update(progress)
+        tenth = 10 * progress.done // max(progress.total, 1)
+        if tenth > self._tenth:
+            self._tenth = tenth
+            self._console.print(f"training {progress.done}/{progress.total} {self._pace.left}".rstrip(), soft_wrap=True)
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def watching(progress: Callable[[Progressed], None] | bool | None) -> Iterator[Callable[[Progressed], None] | None]:
+    """Give what is to be told how far a study is: the user's function, or what suits where it runs.
+
+    Parameters
+    ----------
+    progress : callable or bool, optional
+        None: a bar on a terminal and in a notebook, nothing in a pipe; True: lines there; False: nothing anywhere.
+    """
+    if callable(progress) or progress is False:
+        yield progress or None
+        return
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    if console.is_jupyter:
+        shown: Bar | _InNotebook | _Lines = _InNotebook()
+    elif console.is_terminal:
+        shown = Bar(console)
+    elif progress:
+        shown = _Lines(console)
+    else:
+        yield None
+        return
+    try:
+        yield shown.show
+    finally:
+        shown.close()
 
 
 def leaders(progress: Progressed) -> str:
@@ -103,18 +177,16 @@ def show(console: Console, study: Study) -> None:
         console.print(Text(sentence, "bold"), soft_wrap=not console.is_terminal)
     for table in study.analysis.tables:
         for note in table.dataset["notes"]:
-            console.print(Text(f"{table.dataset['name']}: {note}", "dim"), soft_wrap=not console.is_terminal)
+            style = "yellow" if str(note).startswith("careful") else "dim"
+            console.print(Text(f"{table.dataset['name']}: {note}", style), soft_wrap=not console.is_terminal)
         if table.entries:
             console.print()
             console.print(_leaderboard(table, console.width))
             for sentence in more_seeds(table):
                 console.print(Text(sentence, "dim"), soft_wrap=not console.is_terminal)
     console.print()
-    console.print(Text(f"not varied: {_constants(study)}", "dim"), soft_wrap=not console.is_terminal)
-
-
-def _constants(study: Study) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in study.plan.constants())
+    constants = ", ".join(name for name, _ in study.plan.constants())
+    console.print(Text(f"not varied, each with its value in the report: {constants}", "dim"), soft_wrap=not console.is_terminal)
 
 
 def percent(share: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,8 +33,19 @@ def _spirals() -> tuple[Any, Any]:
     return points + random.normal(0, 0.04, points.shape), kind
 
 
-BUNDLED: Mapping[str, Callable[[], tuple[Any, Any]]] = {
-    **{name: _sklearn(name) for name in ("digits", "breast_cancer", "wine", "iris", "diabetes")},
-    "two_moons": _two_moons,
-    "spirals": _spirals,
+class Bundled(NamedTuple):
+    """A data set under a name: how to get features and target, and what it is."""
+
+    read: Callable[[], tuple[Any, Any]]
+    about: str
+
+
+BUNDLED: Mapping[str, Bundled] = {
+    "digits": Bundled(_sklearn("digits"), "1,797 images of 8 x 8 points; 10 classes"),
+    "breast_cancer": Bundled(_sklearn("breast_cancer"), "569 tumours, 30 measurements; benign or malignant"),
+    "wine": Bundled(_sklearn("wine"), "178 wines, 13 measurements; 3 cultivars"),
+    "iris": Bundled(_sklearn("iris"), "150 flowers, 4 measurements; 3 species"),
+    "diabetes": Bundled(_sklearn("diabetes"), "442 patients, 10 measurements; progression after a year, a regression"),
+    "two_moons": Bundled(_two_moons, "1,000 points in the plane, made by a formula; 2 classes"),
+    "spirals": Bundled(_spirals, "1,000 points on two spirals, made by a formula; 2 classes"),
 }
