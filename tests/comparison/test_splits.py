@@ -138,7 +138,7 @@ def test_baselines_learn_what_there_is(name: str) -> None:
 def test_groups_and_times_of_a_frame() -> None:
     import pandas as pd
 
-    frame = pd.DataFrame({"x": np.arange(60.0), "who": np.arange(60) % 6, "y": np.arange(60.0) % 7})
+    frame = pd.DataFrame({"x": np.sqrt(np.arange(60.0)), "who": np.arange(60) % 6, "y": np.arange(60.0) % 7})
     frame["when"] = pd.date_range("2024-01-01", periods=60)[::-1].astype(str)
     rest, values = taken_out(frame, group="who", time="when")
     assert list(rest.columns) == ["x", "y"]

@@ -130,6 +130,15 @@ def as_series(target: Any) -> Any:
     return pd.Series(array)
 
 
+def _several_targets(target: Any, task: str | None) -> npt.NDArray[np.float64] | None:
+    """Return the values of a regression with several targets, of shape (rows, targets), or None if there is one."""
+    shape = np.shape(target)
+    if len(shape) != 2 or shape[1] < 2 or task == "classification" or is_frame(target):
+        return None
+    array = as_array(target, "y")
+    return array.astype(np.float64) if array.dtype.kind in "biuf" else None
+
+
 def from_arrays(features: Any, target: Any, task: str | None, name: str, notes: Sequence[str] = ()) -> Dataset:
     """Make a data set of arrays; none of their columns is left out, for a model may count on them."""
     X = as_array(features, "X")
@@ -139,13 +148,18 @@ def from_arrays(features: Any, target: Any, task: str | None, name: str, notes: 
         X = X[:, None]
     if X.ndim == 0 or 0 in X.shape[1:]:
         raise DataError(f"X must have a row per sample and at least one feature, got shape {X.shape}")
-    y = as_series(target)
+    several = _several_targets(target, task)
+    y = as_series(target) if several is None else several
     if len(y) != len(X):
         raise DataError(f"y must have one value per row of X, got shape ({len(y)},) for {len(X)} rows")
     said: list[str] = []
-    keep, codes, classes = read_target(y, "y", task, said)
+    if several is None:
+        keep, codes, classes = read_target(y, "y", task, said)
+    else:
+        keep, classes = np.asarray(np.isfinite(several).all(axis=1)), ()
+        codes = several[keep]
     hints = []
-    if X.ndim == 2:
+    if X.ndim == 2 and several is None:
         columns = [Feature(f"column {i}", X[keep, i : i + 1].astype(np.float64)) for i in range(min(X.shape[1], 200))]
         hints = leaks(columns, codes, classes, "y")
     hints = [hint.partition(": if")[0] for hint in hints]  # arrays have no --drop
