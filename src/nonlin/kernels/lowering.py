@@ -440,8 +440,8 @@ _LARGEST_OPERAND = Fraction(2**60)
 @lru_cache(maxsize=64)
 def _bound_on_x(argument: Expression, limit: Fraction) -> Fraction | None:
     """Return the bound on ``|x|`` up to which an argument keeps within a limit, if it exceeds that at every larger x."""
-    if symbols(argument) != {"x"}:
-        return None
+    if symbols(argument) != {"x"} or any(is_application(node, "power_of_two") for node in postorder(argument)):
+        return None  # of an exponential's exponential the bits are those of one type of lanes
 
     def keeps(sizes: Any) -> Any:
         below, above = (np.abs(interpret(argument, "float64", {"x": sign * sizes})) for sign in (-1, 1))
