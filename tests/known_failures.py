@@ -16,7 +16,6 @@ KNOWN_FAILURES: dict[str, list[str]] = {
     ],
     "snake: sine and cosine are known to 53 bits or a few more, fewer than their sum needs where it is small": [
         "test_parameters.py::test_every_value_of_the_parameters[snake-float64]",
-        "test_parameters.py::test_every_value_of_the_parameters[snake_beta-float64]",
     ],
     "rational: the slope by b4 at b4 = 0 overflows on the way where x is huge": [
         "test_parameters.py::test_every_value_of_the_parameters[rational-float64]",

@@ -591,8 +591,8 @@ class Activation:
         """
         check_known(self, defaults)
         values = {name: defaults.get(name, parameter.default) for name, parameter in self.parameters.items()}
-        self.check(**{name: value for name, value in values.items() if value is not None})
         changed = replace(self.definition, parameters=changed_parameters(self.parameters, defaults))
+        self.check(**{name: value for name, value in values.items() if value is not None})
         made = type(self)(**vars(changed))
         made.root = self.root
         return made

@@ -144,6 +144,7 @@ def test_work_on_shared_formulas_stays_shared(
     assert large < 9 * small
 
 
+@pytest.mark.filterwarnings("ignore::nonlin.AccuracyWarning")  # polynomials of a degree of thousands
 @pytest.mark.parametrize("levels", [15, 40])
 def test_a_shared_formula_is_an_activation_like_any_other(
     levels: int, registry: object, monkeypatch: pytest.MonkeyPatch
@@ -158,7 +159,7 @@ def test_a_shared_formula_is_an_activation_like_any_other(
     assert len(str(shared.formula)) < 40 * levels
     monkeypatch.setitem(sys.modules, "mpmath", None)  # facts are another matter
     result = CliRunner().invoke(app, ["show", "shared"])
-    assert result.exit_code == 0
+    assert result.exit_code == 0, repr(result.exception)
 
 
 def test_messages_about_shared_formulas_end() -> None:

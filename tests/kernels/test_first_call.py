@@ -32,7 +32,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, error: Ba
 
 
 def fresh() -> nl.Activation:
-    return nl.activation(lambda x: x * exp(x), name="fresh")
+    return nl.activation(lambda x: x * exp(x), name="called_first")
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)

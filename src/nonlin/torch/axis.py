@@ -483,17 +483,22 @@ def along_axis(
 _ONE_OPERATOR: Mapping[str, Any] = {"softmax": F.softmax, "log_softmax": F.log_softmax}
 
 
+def _tensor(x: Any) -> Tensor:
+    """Return x as a tensor; one that is a tensor stays where it is, whatever the default device."""
+    return x if isinstance(x, Tensor) else torch.as_tensor(x)
+
+
 def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor:
     """Apply an axis function to what a call of it was given."""
     if given["out"] is not None:
         raise TypeError(f"{entry.name}: out= is for NumPy arrays, not for tensors")
     numbers = [given[name] for name in entry._checked]
-    return along_axis(entry, torch.as_tensor(given["x"]), given["axis"], given.get("where"), numbers)
+    return along_axis(entry, _tensor(given["x"]), given["axis"], given.get("where"), numbers)
 
 
 def product_along_axis(entry: AxisFunction, given: Mapping[str, Any], which: str) -> Tensor:
     """Multiply the Jacobian by a vector, or a vector by it."""
-    x, dim, numbers = torch.as_tensor(given["x"]), given["axis"], [given[name] for name in entry._checked]
+    x, dim, numbers = _tensor(given["x"]), given["axis"], [given[name] for name in entry._checked]
     v = torch.as_tensor(given[which], device=x.device)
     shape = tuple(x.shape) if which == "dx" else _empty_shape(entry, "", x, dim, _group(entry, x, dim, numbers))
     path = "jvp x" if which == "dx" else "vjp x"

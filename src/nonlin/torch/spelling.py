@@ -278,8 +278,7 @@ class Program:
         """Return the slope with its limits, NaN at NaN, and x held where torch's operations give inf/inf or 0*inf."""
         x: Expression = Symbol("x")
         largest = float(torch.finfo(self.dtype).max)
-        grid = np.concatenate([[0.0], np.geomspace(0.5, largest, 2000)])
-        grid[-1] = largest
+        grid = np.concatenate([[0.0], np.geomspace(0.5, largest / 4, 2000), [largest]])
         points = np.concatenate([[np.nan, np.inf, -np.inf], grid, -grid])
         # Whoever traces a program is not to see this: the tensors are real.
         with _disable_current_modes(), torch.no_grad():
