@@ -205,7 +205,7 @@ def test_the_task_is_overridden() -> None:
     [
         (np.ones((30, 2)), None, "arrays need a target"),
         (np.ones((30, 2)), np.ones(29), r"y must have one value per row of X, got shape \(29,\) for 30 rows"),
-        (np.ones((30, 2)), np.eye(30)[:, :3], "y must have one value per row"),
+        (np.ones((30, 2)), np.zeros((30, 3, 2)), "y must have one value per row"),
         (np.ones((30, 0)), np.arange(30), "at least one feature"),
         (np.full((30, 2), "a"), np.arange(30), "X must be numbers"),
         ([[1], [2, 3]], [1, 2], "X is no array"),
