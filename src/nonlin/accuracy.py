@@ -126,35 +126,34 @@ def _measure(entry: Activation, dtype: str, order: int) -> Measurement:
     formula = canonical(substitute(entry.derivative_formula(order), given))
     exact = get_precision() == "exact"
     sample = sample_of(Question(formula, (), (), dtype, exact=exact))
-    with np.errstate(all="ignore"):
-        x = sample.astype(kind)
-        x = x[np.isfinite(x.astype(np.float64))]
-        wide = x.astype(np.float64)
-        got = np.broadcast_to(entry.derivative(x, order=order), x.shape).astype(np.float64)
-        finer = "longdouble" if dtype == "float64" else "float64"
-        want = np.broadcast_to(interpret(lower(formula, DOUBLE, {}), finer, {"x": wide}), x.shape)
-        error = np.abs(got - want).astype(np.float64)
-        ulps = error / _last_place(want.astype(np.float64), dtype)
-        _, _, largest = _FORMATS[dtype]
-        overflown = np.isinf(got) & (np.abs(want) >= 2.0**largest * (2 - 2.0 ** -(_FORMATS[dtype][0] + 1)))
-        ulps[(np.isnan(got) & np.isnan(want)) | (got == want) | overflown] = 0
-        ulps[np.isnan(ulps)] = np.inf
-        promised = promised_ulps(formula, dtype, exact=exact)
-        # A kink is where the arithmetic puts it: the next number may be on the other side of a jump.
-        wrong = np.flatnonzero(ulps > promised)
-        step = 2.0 ** (1 - _FORMATS[dtype][0])
-        beside = [
-            np.broadcast_to(interpret(lower(formula, DOUBLE, {}), "float64", {"x": wide[wrong] * (1 + side)}), wrong.shape)
-            for side in (-step, step)
-        ]
-        jumps = np.abs(beside[1] - beside[0]) > 1e-3 * np.maximum(*np.abs(beside))
-        ulps[wrong[jumps & np.isin(got[wrong], beside)]] = 0
-        cancelling = 0.0
-        if dtype in CANCELLED_ERROR and not exact:
-            terms = np.broadcast_to(interpret(lower(largest_term(formula), DOUBLE, {}), "float64", {"x": wide}), x.shape)
-            excused = (ulps > promised) & (error <= CANCELLED_ERROR[dtype]) & cancels(want, terms)
-            cancelling = float(error[excused].max(initial=0))
-            ulps[excused] = 0
+    x = sample.astype(kind)
+    x = x[np.isfinite(x.astype(np.float64))]
+    wide = x.astype(np.float64)
+    got = np.broadcast_to(entry.derivative(x, order=order), x.shape).astype(np.float64)
+    finer = "longdouble" if dtype == "float64" else "float64"
+    want = np.broadcast_to(interpret(lower(formula, DOUBLE, {}), finer, {"x": wide}), x.shape)
+    error = np.abs(got - want).astype(np.float64)
+    ulps = error / _last_place(want.astype(np.float64), dtype)
+    _, _, largest = _FORMATS[dtype]
+    overflown = np.isinf(got) & (np.abs(want) >= 2.0**largest * (2 - 2.0 ** -(_FORMATS[dtype][0] + 1)))
+    ulps[(np.isnan(got) & np.isnan(want)) | (got == want) | overflown] = 0
+    ulps[np.isnan(ulps)] = np.inf
+    promised = promised_ulps(formula, dtype, exact=exact)
+    # A kink is where the arithmetic puts it: the next number may be on the other side of a jump.
+    wrong = np.flatnonzero(ulps > promised)
+    step = 2.0 ** (1 - _FORMATS[dtype][0])
+    beside = [
+        np.broadcast_to(interpret(lower(formula, DOUBLE, {}), "float64", {"x": wide[wrong] * (1 + side)}), wrong.shape)
+        for side in (-step, step)
+    ]
+    jumps = np.abs(beside[1] - beside[0]) > 1e-3 * np.maximum(*np.abs(beside))
+    ulps[wrong[jumps & np.isin(got[wrong], beside)]] = 0
+    cancelling = 0.0
+    if dtype in CANCELLED_ERROR and not exact:
+        terms = np.broadcast_to(interpret(lower(largest_term(formula), DOUBLE, {}), "float64", {"x": wide}), x.shape)
+        excused = (ulps > promised) & (error <= CANCELLED_ERROR[dtype]) & cancels(want, terms)
+        cancelling = float(error[excused].max(initial=0))
+        ulps[excused] = 0
     worst = int(np.argmax(ulps)) if ulps.size else 0
     return Measurement(promised, float(ulps[worst]), float(wide[worst]), cancelling)
 

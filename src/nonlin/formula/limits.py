@@ -8,7 +8,6 @@ goes like a power, an exponential or a logarithm is told apart.
 from __future__ import annotations
 
 import decimal
-import math
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Decimal
 from fractions import Fraction
@@ -124,7 +123,7 @@ class Decimals:
 def _series(
     first: Decimal, following: Callable[[Decimal, int], Decimal], divisor: Callable[[int], int] = lambda n: 1
 ) -> Decimal:
-    """Sum a series until its terms no longer count for forty digits."""
+    """Sum a series until its terms no longer count for sixty digits."""
     total, term, n = first, first, 0
     while abs(term) > abs(total) * Decimal("1e-60") and n < 400:
         n += 1
@@ -201,13 +200,12 @@ def _tendency(values: list[Decimal]) -> Decimal | None:
     if len(finite) < 4:
         before, last = values[-2:]
         return last if last.is_infinite() and before == last else None
-    values = finite
-    before, last = values[-2:]
+    before, last = finite[-2:]
     if abs(last - before) <= abs(last) * Decimal("1e-12"):
         return _rounded(last)
-    signs = {Decimals.sign(value) for value in values[-3:]}
-    sizes = [abs(value) for value in values[-4:]]
-    steps = [b - a for a, b in pairwise(values[-4:])]
+    signs = {Decimals.sign(value) for value in finite[-3:]}
+    sizes = [abs(value) for value in finite[-4:]]
+    steps = [b - a for a, b in pairwise(finite[-4:])]
     if all(b <= a * Decimal("0.6") for a, b in pairwise(sizes)):
         return Decimal(0)
     if len(signs) == 1 and all(b >= a * Decimal("1.4") for a, b in pairwise(sizes)):
@@ -219,4 +217,4 @@ def _tendency(values: list[Decimal]) -> Decimal | None:
 
 def _rounded(value: Decimal) -> Decimal:
     """Round to the digits that are sure, so that what tends to 1/2 does not tend to a little more."""
-    return decimal.Context(prec=30).create_decimal(value).normalize() if math.isfinite(value) else value
+    return decimal.Context(prec=30).create_decimal(value).normalize()
