@@ -519,6 +519,23 @@ def test_sizing_gives_up_seeds_first_and_rows_last() -> None:
     assert {(p.seeds, p.learning_rates) for p in fixed._candidates(Plan(seeds=7), {"d": data})} == {(7, Plan().learning_rates)}
 
 
+def test_what_a_worker_or_a_network_takes_once_is_not_taken_for_what_steps_take() -> None:
+    """A small table was said to need many times what it takes: of short trials most is such time."""
+    budget, plan = Budget(1000.0, 0.0, 2, set()), Plan(datasets=("d",))
+    data = load(np.random.default_rng(0).normal(size=(300, 3)), np.arange(300) % 2, name="d")
+    once, per_step = 0.01, 1e-4
+    # The second worker starts late: the first has done measured trials by then, and the second begins with one.
+    tasks = budget.trial(plan, {"d": data})
+    started_late = [tasks[k] for k in (0, 2, 1, 3, 4, 5)]
+    for k, (stack, short) in enumerate(started_late):
+        assert short.steps is not None
+        networks = len(stack.members)
+        wall = networks * (once + short.steps * per_step) + (3.0 if k in (0, 1) else 0)
+        budget.tried(stack, [{"status": "ok", "steps": short.steps}] * networks, wall)
+    # Two are trained at once.
+    assert budget._costs("d") == (pytest.approx(once / 2), pytest.approx(per_step / 2))
+
+
 def test_training_becomes_longer_where_curves_still_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that had turned are kept, and a second start finds everything."""
     monkeypatch.setattr("nonlin.comparison.plan.CHECKS", 10)

@@ -15,12 +15,14 @@ from nonlin.comparison.splits import sampled, split
 
 USED = 0.96  # of the budget: what comes after the last run differs by some seconds
 FINISH = 2.5  # seconds for judging and the report, and for what was before
-TYPICAL = 33  # checks that a network takes before it stops
+TYPICAL = 24  # checks that a network takes before it stops
+CARE = 1.3  # a study that turns out slower than its trial would have no verdict; what turns out faster gets more seeds
 MOST_SEEDS = 100
 
 #: Splits and seeds, from the usual to the least that says anything: twelve pairs.
 _PAIRS = ((10, 3), (10, 2), (8, 2), (6, 2))
 _TRIED = 15  # networks that are trained at once to measure: the time it takes is missing afterwards
+_APART = 100  # steps by which long trials are longer than short ones: fewer would take no time that can be told from noise
 _ROWS = (10_000, 5_000, 2_000, 1_000)
 _CHECKS = (60, 30)  # limits of training
 
@@ -31,7 +33,7 @@ def steps_of(settings: int, length: Length) -> float:
     Examples
     --------
     >>> steps_of(5, Plan().length(1294))  # five up to the first rung, three up to the second, then two
-    1848.0
+    1470.0
     """
     typical = min(TYPICAL * length.interval, length.limit)
     if settings < 2:
@@ -59,8 +61,8 @@ class Budget:
 
     def __init__(self, seconds: float, begun: float, lanes: int, fixed: set[str]) -> None:
         self.seconds, self.begun, self.lanes, self.fixed = seconds, begun, lanes, fixed
-        self._per_step: dict[str, list[float]] = {}  # wall seconds of one step of one network of a stack, by data set
-        self._warm_ups = 0
+        self._trials: dict[str, dict[int, list[float]]] = {}  # wall seconds of a network by its steps, by data set
+        self._warm_ups: set[Stack] = set()
         self._judged = [0.0, 0]  # wall seconds, networks
 
     def left(self) -> float:
@@ -74,30 +76,42 @@ class Budget:
     # --- measuring
 
     def trial(self, plan: Plan, sets: Mapping[str, Dataset]) -> list[Task]:
-        """Return what is trained to measure: two rounds, of which the first starts workers and prepares data."""
+        """Return what is trained to measure.
+
+        The first round starts workers and prepares data. The other two are of different lengths, some checks apart: what they
+        differ by is what steps take, and the rest is what a network takes once.
+        """
         parts = range(max(1, min(plan.splits, _TRIED // len(plan.settings))))
         members = tuple(Member(*setting, 0, part) for part in parts for setting in plan.settings)
         tasks: list[Task] = []
-        for round_ in range(2):
+        for round_ in range(3):
             for name, data in sets.items():
-                length = plan.length(train_rows(data, plan))
-                short = replace(plan, steps=min(length.interval, 40), epochs=None)
+                interval = plan.length(train_rows(data, plan)).interval
+                more = interval * max(1, _APART // interval) if round_ == 2 else 0
+                short = replace(plan, steps=interval // 2 + more, epochs=None)
                 for lane in range(self.lanes):
                     activation = plan.activations[(2 + lane) % len(plan.activations)]
                     seeded = tuple(member._replace(seed=lane + self.lanes * round_) for member in members)
-                    tasks.append((Stack(name, activation, "trial", seeded), short))
-        self._warm_ups = len(tasks) // 2
+                    tasks.append((Stack(name, activation, "trial", seeded[: 1 if round_ == 0 else None]), short))
+        self._warm_ups = {stack for stack, _ in tasks[: len(tasks) // 3]}
         return tasks
 
     def tried(self, stack: Stack, results: Sequence[Mapping[str, Any]], seconds: float) -> None:
         """Take in how long a trial took."""
         if results[0]["status"] == "failed":
             raise PlanError(f"the trial run failed: {results[0]['error']}")
-        if self._warm_ups:
-            self._warm_ups -= 1
-        else:
-            steps = sum(result["steps"] for result in results)
-            self._per_step.setdefault(stack.dataset, []).append(seconds / steps / self.lanes)
+        if stack not in self._warm_ups:
+            steps = max(result["steps"] for result in results)
+            by_steps = self._trials.setdefault(stack.dataset, {})
+            by_steps.setdefault(steps, []).append(seconds / len(results) / self.lanes)
+
+    def _costs(self, dataset: str) -> tuple[float, float]:
+        """Return how many wall seconds a network takes once, and how many for each step."""
+        (few, *_, many) = sorted(self._trials[dataset].items())
+        short, long = _usual(few[1]), _usual(many[1])
+        # On a machine that others use the longer one may have been the faster: then steps take all of it.
+        per_step = (long - short) / (many[0] - few[0]) if long > short else long / many[0]
+        return max(0.0, short - few[0] * per_step), per_step
 
     def took(self, stack: Stack, seconds: float) -> None:
         """Take in how long networks took that are judged."""
@@ -141,9 +155,11 @@ class Budget:
             length = plan.length(rows)
             judged = min(TYPICAL * length.interval, length.limit)
             steps = steps_of(len(plan.settings), length) * plan.tuning_seeds + plan.seeds * judged
-            total += len(plan.activations) * plan.splits * steps * statistics.fmean(self._per_step[name])
+            networks = plan.seeds + (len(plan.settings) * plan.tuning_seeds if len(plan.settings) > 1 else 0)
+            once, per_step = self._costs(name)
+            total += len(plan.activations) * plan.splits * (networks * once + steps * per_step)
             total += plan.splits * (0.3 + 3e-6 * rows * data.features * data.outputs**0.5) / self.lanes  # baselines
-        return total
+        return CARE * total
 
     # --- using what is left
 
@@ -154,6 +170,11 @@ class Budget:
         per_seed = self._judged[0] / self._judged[1] * len(plan.datasets) * len(plan.activations) * plan.splits
         extra = min(int(self.left() / per_seed), MOST_SEEDS - plan.seeds)
         return replace(plan, seeds=plan.seeds + extra) if extra > 0 else None
+
+
+def _usual(times: Sequence[float]) -> float:
+    """Return the mean of times, but for those of a worker's first stack, which take as long as all that it loads."""
+    return statistics.fmean(time for time in times if time <= 3 * min(times))
 
 
 def train_rows(dataset: Dataset, plan: Plan) -> int:
