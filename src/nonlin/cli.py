@@ -31,11 +31,11 @@ import numpy as np
 import nonlin
 from nonlin import wanted
 from nonlin.activation import Activation, Parameter, activations
+from nonlin.charts.terminal import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
 from nonlin.comparison.reading.bundled import BUNDLED
 from nonlin.comparison.saving import plain
 from nonlin.dialects import Dialect, dialects
-from nonlin.drawing import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
 from nonlin.wanted import key
 
 app = typer.Typer(

@@ -3,7 +3,6 @@
 import math
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nonlin.comparison import compare, svg
+from nonlin.comparison import compare
 from nonlin.comparison.analysis import analyse
 from nonlin.comparison.plan import Plan
 from nonlin.comparison.running import chosen
@@ -299,26 +298,3 @@ def test_the_terminal_fits(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert any("leaky_relu" in line and "…" not in line for line in lines)
     assert "not varied, each with its value in the report: model, " in " ".join(lines).replace("  ", " ")
-
-
-def test_ticks_are_round_and_inside() -> None:
-    for low, high in ((0, 1), (-3.7, 12.2), (0.961, 0.9702), (5, 5)):
-        found = svg.ticks(low, high)
-        assert found
-        assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
-        assert len(found) <= 11
-
-
-def test_charts_survive_odd_values(tmp_path: Path) -> None:
-    nan = math.nan
-    for drawing in (
-        svg.lines({"a": [1.0, nan, 0.0], "b": [nan, nan, nan]}, "t", "x", str, logarithmic=True),
-        svg.lines({f"name{i}": [1.0, 1.0] for i in range(12)}, "t", "x", str),
-        svg.dots([("a", [0.5], (0.5, 0.5), True)], str, "t"),
-        svg.forest([("a", 0.0, (0.0, 0.0), True)], 0.0, str, "t"),
-        svg.heat(["a"], ["1"], [[nan]], [0], str, "t"),
-        svg.critical_difference({"a": 1.0, "b": 2.0}, 9.0, "t"),
-    ):
-        assert "nan" not in drawing.replace("name", "")
-        ElementTree.fromstring(drawing)
-    assert svg.lines({"a": [nan]}, "t", "x", str) == ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nonlin.comparison import svg
+from nonlin.charts import style, svg
 from nonlin.comparison.analysis import Setting, Table
 from nonlin.comparison.statistics import Spread, ranks, smallest_difference
 from nonlin.comparison.terminal import baseline_scores, chance, duration, percent
@@ -20,47 +20,6 @@ if TYPE_CHECKING:
     from nonlin.comparison.study import Study
 
 _MOST_NUMBERS = 3000  # of single scores in the table below the dots; more make the page too large to send around
-
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6675;--faint:#e3e7ec;--page:#fff;--card:#f5f7f9;--accent:#0b66c3;
---good:#0b66c3;--mark:#b4540a}
-@media (prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa6b5;--faint:#2c3542;--page:#11161d;--card:#1a212b;
---accent:#6cb2ff;--good:#6cb2ff;--mark:#ffab5e}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
-main{max-width:1040px;margin:0 auto;padding:28px 18px 60px}
-h1{font-size:1.05rem;margin:0 0 14px;color:var(--soft);font-weight:500}
-h2{font-size:1.2rem;margin:44px 0 6px}h3{font-size:1rem;margin:22px 0 2px}
-p{margin:8px 0;max-width:760px}.verdict p{font-size:1.12rem}
-.verdict p:first-child{font-size:1.45rem;line-height:1.35;font-weight:600}
-.soft,figcaption{color:var(--soft);font-size:.9rem}
-figure{margin:10px 0 14px;overflow-x:auto}svg{display:block;width:100%;max-width:680px;height:auto}
-svg text{font:13px system-ui,sans-serif;fill:var(--ink)}svg .tick{fill:var(--soft);font-size:12px}
-svg .lead{font-weight:600;fill:var(--good)}svg .number{font-size:12px}
-svg path{fill:none}.grid{stroke:var(--faint)}.axis,.stem{stroke:var(--soft)}.zero{stroke:var(--soft);stroke-dasharray:3 3}
-.dots{stroke:var(--soft);stroke-width:5;stroke-linecap:round;stroke-opacity:.45}.dots.on{stroke:var(--good)}
-.bar{stroke:var(--ink);stroke-width:2}.mean{stroke:var(--ink);stroke-width:2.5}.whisker{stroke:var(--ink);stroke-width:2}
-.point{fill:var(--soft)}.point.on{fill:var(--good)}.region{fill:var(--soft);fill-opacity:.14}
-.cell{fill:var(--accent)}.cell.chosen{stroke:var(--mark);stroke-width:2}
-.clique{stroke:var(--mark);stroke-width:4;stroke-linecap:round}
-.line{stroke-width:2}.line.dash{stroke-dasharray:5 4}.knot{stroke-width:6;stroke-linecap:round}.leader{stroke-width:1.5}
-.c0{stroke:#3b82f6}.c1{stroke:#e5484d}.c2{stroke:#12a37f}.c3{stroke:#d18b00}.c4{stroke:#8b5cf6}.c5{stroke:#0899b5}.c6{stroke:#d6409f}
-.c7{stroke:#6b9a1e}.c8{stroke:#ef6c1a}.c9{stroke:#7a8699}
-.scroll{overflow-x:auto;margin:10px 0}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-th,td{padding:5px 10px 5px 0;text-align:right;white-space:nowrap;border-bottom:1px solid var(--faint)}
-th{color:var(--soft);font-weight:500;vertical-align:bottom;white-space:normal}
-td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:var(--page)}
-tr.on td:first-child{color:var(--good);font-weight:600}
-details{margin:6px 0}summary{cursor:pointer;color:var(--soft);font-size:.9rem}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px;background:var(--card);padding:14px 16px;border-radius:8px}
-dt{color:var(--soft)}dd{margin:0}
-pre{background:var(--card);padding:12px 14px;border-radius:8px;overflow-x:auto;font-size:.9rem}
-.note{color:var(--soft)}
-.box{border:1px solid var(--accent);border-radius:10px;padding:4px 18px 10px;margin:22px 0}.box h2{margin:12px 0 4px}
-.box dl{background:none;padding:4px 0}code{font-size:.95em}
-details.part>summary{font-size:1.2rem;color:var(--ink);margin-top:22px}
-@media (max-width:520px){dl{grid-template-columns:1fr}dd{margin-bottom:8px}.verdict p:first-child{font-size:1.25rem}}
-"""
 
 
 def render(study: Study) -> str:
@@ -82,7 +41,7 @@ def render(study: Study) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><main>\n"
+        f"<title>{escape(title)}</title><style>{style()}</style></head>\n<body><main>\n"
         + "\n".join(parts)
         + "\n</main></body></html>\n"
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nonlin.drawing import ASCII, BRAILLE, Alphabet, beside, draw, labels, sample, ticks
+from nonlin.charts.terminal import ASCII, BRAILLE, Alphabet, beside, draw, labels, sample, ticks
 
 over_alphabets = pytest.mark.parametrize("alphabet", [BRAILLE, ASCII], ids=["braille", "ascii"])
 LINE = [-1.0, 1.0]

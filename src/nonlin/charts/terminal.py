@@ -80,7 +80,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
     Examples
     --------
-    >>> from nonlin.drawing import ticks
+    >>> from nonlin.charts.terminal import ticks
     >>> ticks(-0.3, 4.1, 6)
     [0.0, 1.0, 2.0, 3.0, 4.0]
     """
@@ -94,7 +94,7 @@ def labels(values: Sequence[float]) -> list[str]:
 
     Examples
     --------
-    >>> from nonlin.drawing import labels
+    >>> from nonlin.charts.terminal import labels
     >>> labels([-0.5, 0.0, 1.0])
     ['-0.5', '0.0', '1.0']
     """
@@ -121,7 +121,7 @@ def sample(
     Examples
     --------
     >>> import numpy as np
-    >>> from nonlin.drawing import sample
+    >>> from nonlin.charts.terminal import sample
     >>> x, y = sample(np.sign, -1, 1, count=4, breaks=[0.0])
     >>> print(y)
     [-1. -1. -1. nan  1.  1.  1.]
@@ -173,7 +173,7 @@ def draw(
 
     Examples
     --------
-    >>> from nonlin.drawing import ASCII, draw
+    >>> from nonlin.charts.terminal import ASCII, draw
     >>> for line in draw([-2, 0, 2], [0, 0, 2], width=24, height=5, title="relu", alphabet=ASCII):
     ...     print(line.rstrip())
        relu
@@ -239,7 +239,7 @@ def beside(left: Sequence[str], right: Sequence[str], gap: int = 2) -> list[str]
 
     Examples
     --------
-    >>> from nonlin.drawing import beside
+    >>> from nonlin.charts.terminal import beside
     >>> beside(["ab", "cd"], ["e"])
     ['ab  e', 'cd   ']
     """

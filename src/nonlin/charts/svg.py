@@ -230,6 +230,60 @@ def lines(
     return _svg(height, title, *parts, width=width)
 
 
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    *,
+    span: tuple[float, float] | None = None,
+    marks: Sequence[tuple[float, float]] = (),
+) -> str:
+    """Draw functions of one variable over the same stretch, with the axes where they are 0.
+
+    Parameters
+    ----------
+    series : Mapping of str to (xs, ys)
+        NaN and infinity are gaps.
+    title : str
+    span : (float, float), optional
+        Of the values that are shown; by default all.
+    marks : sequence of (x, y)
+        Points to make visible.
+    """
+    height, left, right, top, bottom = 260.0, 44.0, WIDTH - 10.0, 10.0, 232.0
+    across = [x for xs, _ in series.values() for x in xs]
+    if span is None:
+        finite = [y for _, ys in series.values() for y in ys if math.isfinite(y)]
+        span = (min(finite, default=0.0), max(finite, default=0.0))
+    margin = 0.05 * (span[1] - span[0]) or 1.0
+    low, high = span[0] - margin, span[1] + margin
+
+    def x_of(x: float) -> float:
+        return left + (x - min(across)) / (max(across) - min(across)) * (right - left)
+
+    def y_of(y: float) -> float:
+        return bottom - (y - low) / (high - low) * (bottom - top)
+
+    parts = []
+    for x in ticks(min(across), max(across), 6):
+        parts.append(_line(x_of(x), top, x_of(x), bottom, "grid" if x else "axis"))
+        parts.append(_text(x_of(x), bottom + 17, f"{x:g}", anchor="middle", kind="tick"))
+    for y in ticks(low, high, 5):
+        parts.append(_line(left, y_of(y), right, y_of(y), "grid" if y else "axis"))
+        parts.append(_text(left - 6, y_of(y) + 4, f"{y:g}", anchor="end", kind="tick"))
+    for number, (xs, ys) in enumerate(series.values()):
+        # What lies outside is left out, so that a line may end at the frame but not run along it.
+        drawn = [(x_of(x), y_of(y)) if low <= y <= high else None for x, y in zip(xs, ys, strict=True)]
+        path, down = "", False
+        for point in drawn:
+            if point is not None:
+                path += f"{'L' if down else 'M'}{point[0]:.1f} {point[1]:.1f}"
+            down = point is not None
+        if path:
+            parts.append(f'<path d="{path}" class="line c{number % 10}"/>')
+    parts += [f'<circle cx="{x_of(x):.1f}" cy="{y_of(y):.1f}" r="4" class="point on"/>' for x, y in marks if low <= y <= high]
+    return _svg(height, title, *parts)
+
+
 def critical_difference(mean: Mapping[str, float], width_of_one: float, title: str) -> str:
     """Draw mean ranks on an axis; a bar joins those that differ by less than the critical difference."""
     names = sorted(mean, key=lambda name: mean[name])
