@@ -372,8 +372,8 @@ def _with_choices(formula: Expression) -> Expression:
     """Spell everything that has a kink with ``where``."""
 
     def change(node: Expression) -> Expression:
-        if isinstance(node, Application) and node.primitive in _CHOICES and node.primitive.definition is not None:
-            return _with_choices(as_expression(node.primitive.definition(*node.arguments)))
+        if isinstance(node, Application) and node.primitive in _CHOICES and node.primitive.portable is not None:
+            return _with_choices(as_expression(node.primitive.portable(*node.arguments)))
         return node
 
     return rebuild(formula, change)

@@ -14,12 +14,10 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise, takewhile
 
+from nonlin.formula.constants import PI
 from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder
 from nonlin.formula.spelling import Reference
 
-_PI = Decimal(
-    "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214808651"
-)
 #: The powers of ten at which an input is looked at.
 _POWERS = [2**k for k in range(7)]
 #: Constants of more digits than this before or after the point are left behind first.
@@ -31,7 +29,7 @@ _BESIDE = [Decimal(1), Decimal("1.1234567"), Decimal("1.3819660"), Decimal("1.73
 class Decimals:
     """The functions that references are written with, of decimals: a context for ``nonlin.formula.spelling.Reference``."""
 
-    pi, nan = _PI, Decimal("nan")
+    pi, nan = PI, Decimal("nan")
 
     @staticmethod
     def mpf(value: object) -> Decimal:
@@ -84,7 +82,7 @@ class Decimals:
         if a.is_nan():
             return a
         if abs(a) > 1:
-            return (_PI / 2).copy_sign(a) - self.atan(1 / a)
+            return (PI / 2).copy_sign(a) - self.atan(1 / a)
         for _ in range(4):
             a = a / (1 + (1 + a * a).sqrt())
         return 16 * _series(a, lambda term, n: -term * a * a, lambda n: 2 * n + 1)
@@ -93,18 +91,18 @@ class Decimals:
         """Sine; far out no more than a number between -1 and 1 that changes from place to place."""
         if not a.is_finite():
             return self.nan
-        r = a - 2 * _PI * (a / (2 * _PI)).to_integral_value()
+        r = a - 2 * PI * (a / (2 * PI)).to_integral_value()
         if abs(r) > 4:
             return self.nan
         return _series(r, lambda term, n: -term * r * r / ((2 * n) * (2 * n + 1)))
 
     def cos(self, a: Decimal) -> Decimal:
         """Cosine, as the sine."""
-        return self.sin(a + _PI / 2)
+        return self.sin(a + PI / 2)
 
     def erf(self, a: Decimal) -> Decimal:
         """The error function."""
-        return 1 - self.erfc(a) if a > 2 or a < -2 else 2 / _PI.sqrt() * _error_series(a)
+        return 1 - self.erfc(a) if a > 2 or a < -2 else 2 / PI.sqrt() * _error_series(a)
 
     def erfc(self, a: Decimal) -> Decimal:
         """1 - erf(a)."""
@@ -113,11 +111,11 @@ class Decimals:
         if a < 0:
             return 2 - self.erfc(-a)
         if a < 8:
-            return 1 - 2 / _PI.sqrt() * _error_series(a)
+            return 1 - 2 / PI.sqrt() * _error_series(a)
         fraction = a
         for n in range(60, 0, -1):
             fraction = a + Decimal(n) / 2 / fraction
-        return (-a * a).exp() / (_PI.sqrt() * fraction)
+        return (-a * a).exp() / (PI.sqrt() * fraction)
 
 
 def _series(

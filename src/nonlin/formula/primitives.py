@@ -2,14 +2,16 @@
 
 A :class:`Primitive` says what everything else needs to know: how many arguments, the partial derivatives (as formulas that
 keep their accuracy where a textbook rule would cancel or overflow), the meaning in mpmath, the spelling in LaTeX, and, for
-those that other primitives can express, that definition, so that a target language without them loses nothing.
+those that more common ones can express, that form, so that a language without them loses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import zip_longest
+from math import factorial
 from typing import Any, TypeAlias
 
 from nonlin.formula.expression import Application, Constant, Expression, FormulaError, Operand, as_expression, rational_power
@@ -33,8 +35,8 @@ class Primitive:
     """From the arguments, the partial derivative for each; None where there is nothing to differentiate (conditions)."""
     slope_by_value: Callable[[Expression], Operand] | None = None
     """From the value, the derivative of a function that rises throughout. It cancels where the value saturates."""
-    definition: Callable[..., Operand] | None = None
-    """The same by other primitives, for targets that lack it; mathematically equal, not always equally accurate."""
+    portable: Callable[..., Operand] | None = None
+    """The same by more common primitives, for languages that lack it, in a form that keeps its digits and its tails."""
     symbol: str | None = None
     """The Python operator, where there is one."""
     precedence: int = 100
@@ -232,6 +234,10 @@ logical_and: Primitive = _primitive(
 logical_or: Primitive = _primitive(
     "logical_or", 2, lambda mp, a, b: a or b, r"{0} \lor {1}", symbol="|", precedence=7, is_condition=True
 )
+is_number: Primitive = _primitive(
+    "is_number", 1, lambda mp, a: not mp.isnan(a), r"{0} \in \mathbb{{R}} \cup \{{\pm\infty\}}",
+    is_condition=True, doc="Whether a is not NaN. Not written as abs(a) >= 0, which some compilers take to be always true.",
+)  # fmt: skip
 where: Primitive = _primitive(
     "where", 3, lambda mp, c, a, b: a if c else b,
     r"\begin{{cases}} {1} & {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
@@ -241,23 +247,102 @@ where: Primitive = _primitive(
 maximum: Primitive = _primitive(
     "maximum", 2, lambda mp, a, b: a if a > b else b, r"\max({0}, {1})",
     partials=lambda a, b: (where(a > b, 1, 0), where(a > b, 0, 1)),
-    definition=lambda a, b: where(a > b, a, b),
+    portable=lambda a, b: where(a > b, a, b),
     doc="The larger one.",
 )  # fmt: skip
 minimum: Primitive = _primitive(
     "minimum", 2, lambda mp, a, b: a if a < b else b, r"\min({0}, {1})",
     partials=lambda a, b: (where(a < b, 1, 0), where(a < b, 0, 1)),
-    definition=lambda a, b: where(a < b, a, b), doc="The smaller one.",
+    portable=lambda a, b: where(a < b, a, b), doc="The smaller one.",
 )  # fmt: skip
 absolute: Primitive = _primitive(
     "absolute", 1, lambda mp, a: abs(a), r"\left|{0}\right|",
-    simplify=_simplify_zero, partials=lambda a: (sign(a),), definition=lambda a: where(a < 0, -a, a), doc="|a|.",
+    simplify=_simplify_zero, partials=lambda a: (sign(a),), portable=lambda a: where(a < 0, -a, a), doc="|a|.",
 )  # fmt: skip
 sign: Primitive = _primitive(
     "sign", 1, lambda mp, a: mp.sign(a), r"\operatorname{{sign}}({0})",
     simplify=_simplify_zero,
-    partials=lambda a: (0,), definition=lambda a: where(a > 0, 1, where(a < 0, -1, 0)), doc="-1, 0 or 1.",
+    partials=lambda a: (0,), portable=lambda a: where(a > 0, 1, where(a < 0, -1, 0)), doc="-1, 0 or 1.",
 )  # fmt: skip
+
+# --- portable forms ---------------------------------------------------------------------------------------------------------
+
+
+def _vanishing(a: Expression) -> Expression:
+    """Return exp(-|a|), which neither overflows nor loses digits."""
+    return exp(-absolute(a))
+
+
+def _clipped(a: Expression) -> Expression:
+    """Return a between -1 and 1: a branch that is not taken must not overflow, or its slope in other hands would be NaN."""
+    return maximum(minimum(a, 1), -1)
+
+
+def _horner(x: Expression, coefficients: Sequence[Operand]) -> Expression:
+    result = as_expression(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result = result * x + coefficient
+    return result
+
+
+def _exp_residual_near_zero(a: Expression) -> Expression:
+    """Return exp(a) - 1 - a for |a| <= 1, by its series to the digits of float64."""
+    near = _clipped(a)
+    return near * near * _horner(near, [Fraction(1, factorial(k)) for k in range(2, 19)])
+
+
+def _tanh_shrink_near_zero(a: Expression) -> Expression:
+    """Return a - tanh(a) for |a| <= 1, by Lambert's fraction tanh(a) = a/(1 + a^2/(3 + a^2/(5 + ...)))."""
+    near = _clipped(a)
+    square = near * near
+    # The fraction that follows 1 is p/q; both are polynomials in a^2.
+    p, q = [Fraction(19)], [Fraction(1)]
+    for odd in range(17, 1, -2):
+        longer = [Fraction(0), *q]
+        p, q = [odd * c + d for c, d in zip_longest(p, longer, fillvalue=Fraction(0))], p
+    numerator, denominator = q, [c + d for c, d in zip_longest(p, [Fraction(0), *q], fillvalue=Fraction(0))]
+    scale = denominator[0]
+    return near * square * (_horner(square, [c / scale for c in numerator]) / _horner(square, [c / scale for c in denominator]))
+
+
+def _log1p(a: Expression) -> Expression:
+    """Return log(1 + a): the logarithm of the rounded sum, and what the rounding took."""
+    total = 1 + a
+    return log(total) + (a - (total - 1)) / total
+
+
+def _tanh(a: Expression) -> Expression:
+    m = expm1(-2 * absolute(a))
+    size = -m / (2 + m)
+    return where(a < 0, -size, size)
+
+
+def _tanh_softplus(a: Expression) -> Expression:
+    # n/(n + 2) with n = e*(e + 2), e = exp(a); from 40 on it is 1 in every dtype.
+    e = exp(minimum(a, 40))
+    n = e * (e + 2)
+    return n / (n + 2)
+
+
+def _sech_softplus(a: Expression) -> Expression:
+    # 2(1 + e)/(1 + (1 + e)^2) with e = exp(a), divided by e^2 where e may overflow.
+    q = _vanishing(a)
+    square = q * q
+    return where(a >= 0, 2 * q * (1 + q) / (1 + 2 * (q + square)), 2 * (1 + q) / (2 + 2 * q + square))
+
+
+def _hypot(a: Expression) -> tuple[Expression, Expression, Expression]:
+    """Return sqrt(1 + a^2) and a, both divided by max(|a|, 1) so that no square overflows, and 1/sqrt(1 + a^2)."""
+    r = 1 / maximum(absolute(a), 1)
+    part = a * r
+    root = sqrt(r * r + part * part)
+    return root, part, r / root
+
+
+def _half_hypot_sum(a: Expression) -> Expression:
+    half = absolute(a) / 2 + 1 / (2 * _hypot(a)[2])
+    return where(a >= 0, half, 1 / (4 * half))
+
 
 # --- elementary functions -----------------------------------------------------------------------------------------------
 
@@ -273,7 +358,8 @@ exp: Primitive = _primitive(
 expm1: Primitive = _primitive(
     "expm1", 1, lambda mp, a: mp.expm1(a), "e^{{{0}}} - 1",
     simplify=_simplify_zero,
-    partials=lambda a: (exp(a),), slope_by_value=lambda v: 1 + v, definition=lambda a: exp(a) - 1, precedence=10,
+    partials=lambda a: (exp(a),), slope_by_value=lambda v: 1 + v, precedence=10,
+    portable=lambda a: where(absolute(a) <= 1, _clipped(a) + _exp_residual_near_zero(a), exp(a) - 1),
     doc="exp(a) - 1, exact near 0.",
 )  # fmt: skip
 log: Primitive = _primitive(
@@ -282,7 +368,7 @@ log: Primitive = _primitive(
 log1p: Primitive = _primitive(
     "log1p", 1, lambda mp, a: mp.log1p(a), r"\log(1 + {0})",
     simplify=_simplify_zero,
-    partials=lambda a: (1 / (1 + a),), slope_by_value=lambda v: exp(-v), definition=lambda a: log(1 + a),
+    partials=lambda a: (1 / (1 + a),), slope_by_value=lambda v: exp(-v), portable=_log1p,
     doc="log(1 + a), exact near 0.",
 )  # fmt: skip
 sin: Primitive = _primitive(
@@ -298,7 +384,7 @@ reciprocal_hypot: Primitive = _primitive(
     "reciprocal_hypot", 1, lambda mp, a: 1 / mp.sqrt(1 + a * a), r"\frac{{1}}{{\sqrt{{1 + ({0})^2}}}}",
     # Written with algebraic_sigmoid, a/sqrt(1 + a^2), because a alone would meet 0 at infinity.
     partials=lambda a: (-algebraic_sigmoid(a) * power(reciprocal_hypot(a), 2),),
-    definition=lambda a: 1 / sqrt(1 + a * a), doc="1/sqrt(1 + a^2), without overflow.",
+    portable=lambda a: _hypot(a)[2], doc="1/sqrt(1 + a^2), without overflow.",
 )  # fmt: skip
 
 # --- sigmoids and what belongs to them ------------------------------------------------------------------------------------
@@ -307,60 +393,63 @@ reciprocal_hypot: Primitive = _primitive(
 sigmoid: Primitive = _primitive(
     "sigmoid", 1, lambda mp, a: 1 / (1 + mp.exp(-a)), r"\sigma({0})",
     partials=lambda a: (sigmoid(a) * sigmoid(-a),), slope_by_value=lambda v: v * (1 - v),
-    definition=lambda a: 1 / (1 + exp(-a)), doc="1/(1 + exp(-a)).",
+    portable=lambda a: where(a >= 0, 1, _vanishing(a)) / (1 + _vanishing(a)), doc="1/(1 + exp(-a)).",
 )  # fmt: skip
 tanh: Primitive = _primitive(
     "tanh", 1, lambda mp, a: mp.tanh(a), r"\tanh({0})",
     simplify=_simplify_zero, partials=lambda a: (power(sech(a), 2),),
-    slope_by_value=lambda v: (1 - v) * (1 + v), definition=lambda a: 2 * sigmoid(2 * a) - 1, doc="Hyperbolic tangent.",
+    slope_by_value=lambda v: (1 - v) * (1 + v), portable=_tanh, doc="Hyperbolic tangent.",
 )  # fmt: skip
 sech: Primitive = _primitive(
     "sech", 1, lambda mp, a: 1 / mp.cosh(a), r"\operatorname{{sech}}({0})", partials=lambda a: (-tanh(a) * sech(a),),
-    definition=lambda a: 2 / (exp(a) + exp(-a)), doc="1/cosh(a).",
+    portable=lambda a: 2 * _vanishing(a) / (1 + power(_vanishing(a), 2)), doc="1/cosh(a).",
 )  # fmt: skip
 softplus: Primitive = _primitive(
     "softplus", 1, lambda mp, a: mp.log1p(mp.exp(a)), r"\operatorname{{softplus}}({0})",
     partials=lambda a: (sigmoid(a),), slope_by_value=lambda v: -expm1(-v),
-    definition=lambda a: maximum(a, 0) + log1p(exp(-absolute(a))),
+    portable=lambda a: maximum(a, 0) + log1p(_vanishing(a)),
     doc="log(1 + exp(a)).",
 )  # fmt: skip
 tanh_shrink: Primitive = _primitive(
     "tanh_shrink", 1, lambda mp, a: a - mp.tanh(a), r"{0} - \tanh({0})",
-    simplify=_simplify_zero, partials=lambda a: (power(tanh(a), 2),), definition=lambda a: a - tanh(a), precedence=10,
+    simplify=_simplify_zero, partials=lambda a: (power(tanh(a), 2),), precedence=10,
+    portable=lambda a: where(absolute(a) <= 1, _tanh_shrink_near_zero(a), a - tanh(a)),
     doc="a - tanh(a), exact near 0.",
 )  # fmt: skip
 tanh_softplus: Primitive = _primitive(
     "tanh_softplus", 1, lambda mp, a: mp.tanh(mp.log1p(mp.exp(a))), r"\tanh(\operatorname{{softplus}}({0}))",
-    partials=lambda a: (power(sech_softplus(a), 2) * sigmoid(a),), definition=lambda a: tanh(softplus(a)),
+    partials=lambda a: (power(sech_softplus(a), 2) * sigmoid(a),), portable=_tanh_softplus,
     doc="tanh(softplus(a)), rational in exp(a): mish's gate.",
 )  # fmt: skip
 sech_softplus: Primitive = _primitive(
     "sech_softplus", 1, lambda mp, a: mp.sech(mp.log1p(mp.exp(a))), r"\operatorname{{sech}}(\operatorname{{softplus}}({0}))",
-    partials=lambda a: (-(tanh_softplus(a) * sigmoid(a)) * sech_softplus(a),), definition=lambda a: sech(softplus(a)),
+    partials=lambda a: (-(tanh_softplus(a) * sigmoid(a)) * sech_softplus(a),), portable=_sech_softplus,
     doc="1/cosh(softplus(a)), rational in exp(a).",
 )  # fmt: skip
 softsign: Primitive = _primitive(
     "softsign", 1, lambda mp, a: a / (1 + abs(a)), r"\frac{{{0}}}{{1 + \left|{0}\right|}}",
     simplify=_simplify_zero,
     partials=lambda a: (1 / power(1 + absolute(a), 2),), slope_by_value=lambda v: power(1 - absolute(v), 2),
-    definition=lambda a: a / (1 + absolute(a)), doc="a/(1 + |a|).",
+    portable=lambda a: a / (1 + absolute(a)), doc="a/(1 + |a|).",
 )  # fmt: skip
 algebraic_sigmoid: Primitive = _primitive(
     "algebraic_sigmoid", 1, lambda mp, a: a / mp.sqrt(1 + a * a), r"\frac{{{0}}}{{\sqrt{{1 + ({0})^2}}}}",
     simplify=_simplify_zero, partials=lambda a: (power(reciprocal_hypot(a), 3),),
-    slope_by_value=lambda v: power((1 - v) * (1 + v), Fraction(3, 2)), definition=lambda a: a / sqrt(1 + a * a),
+    slope_by_value=lambda v: power((1 - v) * (1 + v), Fraction(3, 2)), portable=lambda a: _hypot(a)[1] / _hypot(a)[0],
     doc="a/sqrt(1 + a^2), without overflow.",
 )  # fmt: skip
 half_hypot_sum: Primitive = _primitive(
     "half_hypot_sum", 1, lambda mp, a: (a + mp.sqrt(a * a + 1)) / 2, r"\tfrac12\left({0} + \sqrt{{({0})^2 + 1}}\right)",
     partials=lambda a: ((1 + algebraic_sigmoid(a)) / 2,),
-    slope_by_value=lambda v: power(reciprocal_hypot(1 / (2 * v)), 2), definition=lambda a: (a + sqrt(a * a + 1)) / 2,
+    slope_by_value=lambda v: power(reciprocal_hypot(1 / (2 * v)), 2), portable=_half_hypot_sum,
     doc="(a + sqrt(a^2 + 1))/2, without overflow or cancellation.",
 )  # fmt: skip
 exp_residual: Primitive = _primitive(
     "exp_residual", 1, lambda mp, a: mp.expm1(a) - a, r"e^{{{0}}} - 1 - {0}",
     simplify=_simplify_zero,
-    partials=lambda a: (expm1(a),), definition=lambda a: expm1(a) - a, precedence=10, doc="exp(a) - 1 - a, exact near 0.",
+    partials=lambda a: (expm1(a),), precedence=10,
+    portable=lambda a: where(absolute(a) <= 1, _exp_residual_near_zero(a), expm1(a) - a),
+    doc="exp(a) - 1 - a, exact near 0.",
 )  # fmt: skip
 
 # --- the normal distribution ------------------------------------------------------------------------------------------------
@@ -371,10 +460,11 @@ erf: Primitive = _primitive(
 )  # fmt: skip
 erfc: Primitive = _primitive(
     "erfc", 1, lambda mp, a: mp.erfc(a), r"\operatorname{{erfc}}({0})",
-    partials=lambda a: (-2 / sqrt(pi) * exp(-power(a, 2)),), definition=lambda a: 2 * normal_cdf(-sqrt(2) * a),
+    partials=lambda a: (-2 / sqrt(pi) * exp(-power(a, 2)),), portable=lambda a: 2 * normal_cdf(-sqrt(2) * a),
     doc="1 - erf(a), without cancellation.",
 )  # fmt: skip
 normal_cdf: Primitive = _primitive(
     "normal_cdf", 1, lambda mp, a: mp.erfc(-a / mp.sqrt(2)) / 2, r"\Phi({0})",
-    partials=lambda a: (exp(-power(a, 2) / 2) / sqrt(2 * pi),), doc="The distribution function of the standard normal, Phi.",
+    partials=lambda a: (exp(-power(a, 2) / 2) / sqrt(2 * pi),), portable=lambda a: erfc(a * -sqrt(Fraction(1, 2))) / 2,
+    doc="The distribution function of the standard normal, Phi.",
 )  # fmt: skip

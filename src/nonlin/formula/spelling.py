@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, ClassVar, Generic, TypeVar
 
-from nonlin.formula.expression import Application, Constant, Expression, FormulaError, Symbol, postorder
+from nonlin.formula.expression import Application, Constant, Expression, FormulaError, Symbol, as_expression, postorder
 from nonlin.formula.primitives import Primitive
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ class Spelling(ABC, Generic[T]):
     """Turns expressions into values of type ``T``: text, mpmath numbers, machine code, tensors...
 
     A language is a subclass with a ``table`` from primitive names to functions of the arguments' spellings, and the two
-    methods for the leaves. A primitive that the table lacks is spelled through its definition by others.
+    methods for the leaves. A primitive that the table lacks is spelled in its portable form.
     """
 
     language: ClassVar[str]
@@ -37,10 +37,9 @@ class Spelling(ABC, Generic[T]):
         spell = self.table.get(primitive.name)
         if spell is not None:
             return spell(*arguments)
-        if primitive.definition is None:
+        if primitive.portable is None:
             raise FormulaError(f"{self.language} has no spelling for {primitive.name}")
-        definition = primitive.definition(*node.arguments)
-        return self(definition if isinstance(definition, Expression) else Constant(definition))
+        return self(as_expression(primitive.portable(*node.arguments)))
 
     def __call__(self, expression: Expression) -> T:
         """Spell an expression; shared nodes are spelled once."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from decimal import Context, Decimal
 from fractions import Fraction
 from functools import lru_cache, reduce
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ import numpy as np
 
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, match
+from nonlin.formula.constants import constant_value
 from nonlin.formula.expression import (
     REMEMBERED,
     Application,
@@ -33,47 +33,6 @@ from nonlin.kernels.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE
 from nonlin.kernels.number import Lanes, Number, where
 
 _Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
-_DIGITS = Context(prec=60, traps=[])  # what has no value is NaN, and computed at run time
-
-
-class _Constants(Spelling[Decimal]):
-    """Exact arithmetic's stand-in for numbers such as sqrt(2/pi): sixty digits."""
-
-    language = "decimal arithmetic"
-
-    def __init__(self) -> None:
-        self.table = {
-            "add": _DIGITS.add,
-            "subtract": _DIGITS.subtract,
-            "multiply": _DIGITS.multiply,
-            "divide": _DIGITS.divide,
-            "negative": _DIGITS.minus,
-            "integer_power": _DIGITS.power,
-            "sqrt": _DIGITS.sqrt,
-            "exp": _DIGITS.exp,
-            "log": _DIGITS.ln,
-            "pi": lambda: self.constant(CONSTANTS["pi"]),
-        }
-
-    def symbol(self, name: str) -> Decimal:
-        raise FormulaError(f"{name} is no constant")
-
-    def constant(self, value: Fraction) -> Decimal:
-        return _DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))
-
-
-@lru_cache(maxsize=REMEMBERED)
-def constant_value(node: Expression) -> Fraction | None:
-    """Return the value of an expression without symbols to sixty digits, or None if it has to be computed at run time."""
-    if isinstance(node, Constant):
-        return node.value
-    if symbols(node):
-        return None
-    try:
-        value = _Constants()(node)
-    except FormulaError:
-        return None
-    return Fraction(value) if value.is_finite() else None
 
 
 class _Lowering(Spelling[_Spelled]):
@@ -99,6 +58,7 @@ class _Lowering(Spelling[_Spelled]):
             "logical_and": lambda a, b: a & b,
             "logical_or": lambda a, b: a | b,
             "where": where,
+            "is_number": lambda a: absolute_is_number(a.high),
             "nan": lambda: Number(lanes, p.sqrt(Constant(-1))),
             **FUNCTIONS,
         }

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from nonlin.formula.expression import Application
+from nonlin.formula.finish import portable
 from nonlin.formula.operations import RowOperation
-from nonlin.formula.primitives import Primitive, multiply
+from nonlin.formula.primitives import Primitive
 from nonlin.formula.rows import RowPrimitive, varies
-from nonlin.torch.spelling import TorchSpelling, function_of
+from nonlin.torch.spelling import FUNCTIONS, TorchSpelling, function_of
 
 
 def threshold(z: Tensor, dim: int) -> Tensor:
@@ -85,8 +86,6 @@ class _RowSpelling(TorchSpelling):
             if not varies(node.arguments[0], self.entries):
                 first = self.line(f"{first} * torch.ones_like(x)")
             return self.table[primitive.name](first, *others)
-        if primitive is multiply:  # its limits are those of whole rows
-            return self.table["multiply"](*arguments)
         return super().application(primitive, arguments, node)
 
 
@@ -119,7 +118,7 @@ def source_of(operation: RowOperation, parameters: tuple[str, ...], dtype: torch
             head += [f"{', '.join(f'v_{s}' for s in symbols)} = v_{name}.chunk({len(symbols)}, dim)"]
         names |= {symbol: f"v_{symbol}" for symbol in symbols}
     rowwise = operation.per_row and operation.side == "y"
-    results = [spelling(result) for result in operation.finished]
+    results = [spelling(portable(result, FUNCTIONS)) for result in operation.finished]
     shape = "x.amax(dim, True)" if rowwise else "x"
     full = [
         spelling.line(f"torch.full_like({shape}, {r})" if spelling.is_literal(r) else f"{r} + torch.zeros_like({shape})")
