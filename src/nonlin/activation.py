@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copyreg
 import difflib
-import importlib
 import inspect
 import itertools
 import sys
@@ -32,6 +31,7 @@ from nonlin.formula.expression import (
 )
 from nonlin.formula.latex import latex
 from nonlin.formula.rows import is_of_rows
+from nonlin.frameworks import FRAMEWORKS, room
 from nonlin.kernels import big
 from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integral, make_ufunc
 from nonlin.layout import ENTRIES, Halves, Layout, Rows
@@ -154,54 +154,14 @@ def _is_narrow(operands: tuple[Any, ...]) -> bool:
     return all(type(operand) in _NUMBERS or getattr(operand, "dtype", None) == dtype for operand in operands[1:])
 
 
-#: What takes care of a framework's arrays: the package they come from, the class in it, and the module of ours.
-_ROOMS: Mapping[str, tuple[str, str]] = {"torch": ("Tensor", "nonlin.torch.dispatch")}
-_room_of: dict[type, str] = {np.ndarray: "", float: "", int: ""}
-
-
-def room(operands: Iterable[Any]) -> Any:
-    """Return the module that takes care of a framework's arrays if one of the operands is such an array, or None."""
-    for operand in operands:
-        kind = type(operand)
-        # A class that is a framework's has its answer from the start: it cannot be older than the framework.
-        name = _room_of[kind] if kind in _room_of else _find_room(kind)
-        if name:
-            return sys.modules[name]
-    return None
-
-
-#: Frameworks whose arrays NumPy could read, but whose users would silently lose device, gradient and dtype by it.
-_WITHOUT_ROOM = frozenset({"jax", "jaxlib", "tensorflow", "keras", "mlx", "cupy", "paddle", "mindspore", "tinygrad"})
-
-
-def _find_room(kind: type) -> str:
-    """Import the module that takes care of a class, and note and return its name, or "" if there is none."""
-    for base in kind.__mro__:
-        package = base.__module__.partition(".")[0]
-        if package in _WITHOUT_ROOM:
-            raise TypeError(
-                f"nonlin has no room for {package.removesuffix('lib')} yet and got its {kind.__name__}: it takes tensors of "
-                f"{', '.join(_ROOMS)}, NumPy arrays and what follows their protocols; numpy.asarray(...) makes one of yours"
-            )
-    found = ""
-    for package, (array, name) in _ROOMS.items():
-        framework = sys.modules.get(package)
-        classes = [getattr(framework, array)] if framework is not None else []
-        if package == "torch" and "torch.fx" in sys.modules:
-            classes.append(sys.modules["torch.fx"].Proxy)  # what stands for a tensor while fx traces
-        if issubclass(kind, tuple(classes)):
-            importlib.import_module(name)
-            found = name
-    return _room_of.setdefault(kind, found)
-
-
-# Dynamo calls it while it traces, and takes the result for a constant: in a program that it traces nothing can be imported.
-_find_room._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
 #: Every activation that there is, by its serial number.
 instances: WeakValueDictionary[int, Any] = WeakValueDictionary()
 _serials = itertools.count()
+
+
+def kept_by_rooms() -> dict[str, dict[Any, Any]]:
+    """Return what the rooms of frameworks keep about an activation, by the framework's name: nothing yet."""
+    return {framework.name: {} for framework in FRAMEWORKS}
 
 
 def numbered(entry: Any) -> int:
@@ -259,7 +219,7 @@ class Activation:
         self.__signature__ = _signature(self)
         self._ufuncs: dict[tuple[str, tuple[int, ...], str, bool], np.ufunc] = {}
         self.root: Activation = self
-        self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this activation
+        self.rooms = kept_by_rooms()
         self.serial = numbered(self)
         # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
         self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
@@ -344,7 +304,7 @@ class Activation:
             if keywords:
                 raise TypeError(f"{self.name}: {next(iter(keywords))}= is for arrays, not for a symbol")
             return _one_or_all([self._compose(wrt, order, arguments) for order in orders])
-        framework = room(arguments)
+        framework = room(self.name, arguments)
         if framework is not None:
             return _one_or_all([framework.evaluate(self, wrt, order, arguments, keywords) for order in orders])
         precision = get_precision()

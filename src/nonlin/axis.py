@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.activation import Parameter, activation, changed_parameters, check_known, numbered, reduced, room
+from nonlin.activation import Parameter, activation, changed_parameters, check_known, kept_by_rooms, numbered, reduced
 from nonlin.containers import unwrapped, wrapped
 from nonlin.definition import Definition
 from nonlin.formula.calculus import canonical
@@ -21,6 +21,7 @@ from nonlin.formula.expression import Application, Expression, FormulaError, Sym
 from nonlin.formula.latex import latex
 from nonlin.formula.operations import RowOperation, Side
 from nonlin.formula.rows import parts, row_max
+from nonlin.frameworks import room
 from nonlin.kernels import memory, rows as compiled_rows
 from nonlin.kernels.reductions import compute, hidden_on, with_finite_peak
 from nonlin.kernels.rows import Normalization, find_normalization
@@ -89,7 +90,7 @@ class AxisFunction:
         self.family = definition.family
         self.__module__ = definition.module
         self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(definition.parameters))
-        self.rooms: dict[Any, Any] = {}  # what the rooms of frameworks keep about this function
+        self.rooms = kept_by_rooms()
         self.root: AxisFunction = self
         self.key = str(numbered(self))  # for Dynamo, which takes a number that changes for one that varies
         self.__signature__ = _signature(self)
@@ -108,7 +109,7 @@ class AxisFunction:
         given = self._bind(arguments, keywords)
         if isinstance(given["x"], Expression):
             return self._compose(given)
-        framework = room((given["x"], *self._values(given).values()))
+        framework = room(self.name, (given["x"], given.get("where"), *self._values(given).values()))
         if framework is not None:
             return framework.evaluate_along_axis(self, given)
         x, hidden = self._taken(given)
@@ -254,7 +255,7 @@ class AxisFunction:
         if isinstance(value, Expression):
             return
         is_number = type(value) in (int, float)  # without NumPy, whose functions Dynamo takes for torch's
-        if not is_number and room((value,)) is not None and not value.ndim:
+        if not is_number and room(self.name, (value,)) is not None and not value.ndim:
             return  # what a tensor holds is not looked into
         if not is_number and (np.ndim(value) or np.asarray(value).dtype.kind not in "iuf"):
             raise TypeError(f"{self.name}: {name} must be a number, got {value!r}")
@@ -292,9 +293,11 @@ class AxisFunction:
 
     # --- over all rows ------------------------------------------------------------------------------------------------
 
-    def _product(self, name: str, product: RowOperation, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _product(
+        self, name: Literal["dx", "dy"], product: RowOperation, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
         given = self._bind(arguments, keywords, name)
-        framework = room((given["x"], *self._values(given).values()))
+        framework = room(self.name, (given["x"], given[name], given.get("where"), *self._values(given).values()))
         if framework is not None:
             return framework.product_along_axis(self, given, name)
         (x, hidden), (v, _) = self._taken(given), self._operand(name, given[name])

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from nonlin.activation import Activation, activation, room
+from nonlin.activation import Activation, activation
 from nonlin.formula.expression import Expression, FormulaError, Symbol
 from nonlin.formula.primitives import absolute, where
+from nonlin.frameworks import room
 from nonlin.kernels.ufunc import Function
 from nonlin.layout import Gate, Halves
 
@@ -97,8 +98,10 @@ class Gated(Activation):
     def _split(self, x: Any, axis: int, gate: Gate) -> tuple[Any, Any]:
         if isinstance(x, Expression):
             raise FormulaError(f"{self.name} needs a value beside {x}: only an array can be split in halves")
-        framework = room((x,))
-        return self.layout.split(self.name, np.asanyarray(x) if framework is None else x, axis, gate)
+        framework = room(self.name, (x,))
+        if framework is not None:
+            return framework.split(self, x, axis, gate)
+        return self.layout.split(self.name, np.asanyarray(x), axis, gate)
 
     def _symbol(self, wrt: str) -> str:
         """Return the name in the formula of what a caller calls ``gate``, ``value`` or a parameter."""

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from nonlin.activation import Activation
+from nonlin.layout import Gate, Halves
 from nonlin.torch import elementwise
 from nonlin.torch.axis import (
     evaluate_along_axis as evaluate_along_axis,
@@ -26,3 +27,8 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], k
     if keywords:
         raise TypeError(f"{entry.name}: {next(iter(keywords))}= is for NumPy arrays, not for tensors")
     return elementwise.evaluate(entry, wrt, order, operands)
+
+
+def split(entry: Activation, x: Tensor, axis: int, gate: Gate) -> tuple[Tensor, Tensor]:
+    """Return views of the halves of a tensor that a pair takes for its gate and its value."""
+    return Halves.split(entry.name, x, axis, gate)

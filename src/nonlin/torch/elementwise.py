@@ -370,9 +370,9 @@ def _slope(entry: Activation, wrt: tuple[str, ...]) -> Expression:
 def operation(entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
     """Return the operation; an entry keeps its own."""
     entry, key = entry.root, (wrt if len(wrt) < 2 else tuple(sorted(wrt)), gradients)
-    found = entry.rooms.get(key)
+    found = entry.rooms["torch"].get(key)
     if found is None:
-        found = entry.rooms.setdefault(key, Operation(entry, key[0], gradients))
+        found = entry.rooms["torch"].setdefault(key, Operation(entry, key[0], gradients))
     return found  # type: ignore[no-any-return]
 
 

@@ -352,9 +352,9 @@ class Plans:
 
 def plan(entry: Activation, numbers: tuple[float, ...], dtype: torch.dtype, memory: Memory) -> Plan:
     """Return what to keep for an activation whose parameters are numbers."""
-    plans = entry.root.rooms.get("plans")
+    plans = entry.root.rooms["torch"].get("plans")
     if plans is None:
-        plans = entry.root.rooms.setdefault("plans", Plans(entry.root))
+        plans = entry.root.rooms["torch"].setdefault("plans", Plans(entry.root))
     return plans.find(numbers, dtype, memory)  # type: ignore[no-any-return]
 
 
