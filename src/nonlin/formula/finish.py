@@ -120,6 +120,21 @@ def portable(formula: Expression, functions: frozenset[str] = USUAL) -> Expressi
     return _Portable(ARITHMETIC | functions)(formula)
 
 
+def finished_row(formula: Expression, dtype: DType, functions: frozenset[str] = USUAL) -> Expression:
+    """Return a formula of whole rows as it is to be spelled in a language and computed in a dtype.
+
+    Its limits and NaN are those of rows, which are looked at before anything is computed.
+
+    Parameters
+    ----------
+    formula : Expression
+    dtype : {"float32", "float64"}
+    functions : frozenset of str
+        As for :func:`finished`.
+    """
+    return compensated(portable(formula, functions), dtype)
+
+
 class _Rewriting(Spelling[Expression]):
     """Spells expressions as expressions."""
 

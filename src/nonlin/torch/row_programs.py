@@ -8,8 +8,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from nonlin.formula.expression import Application
-from nonlin.formula.finish import portable
+from nonlin.formula.expression import Application, Expression
+from nonlin.formula.finish import finished_row, portable
 from nonlin.formula.operations import RowOperation
 from nonlin.formula.primitives import Primitive
 from nonlin.formula.rows import RowPrimitive, varies
@@ -118,7 +118,7 @@ def source_of(operation: RowOperation, parameters: tuple[str, ...], dtype: torch
             head += [f"{', '.join(f'v_{s}' for s in symbols)} = v_{name}.chunk({len(symbols)}, dim)"]
         names |= {symbol: f"v_{symbol}" for symbol in symbols}
     rowwise = operation.per_row and operation.side == "y"
-    results = [spelling(portable(result, FUNCTIONS)) for result in operation.finished]
+    results = [spelling(_finished(result, dtype)) for result in operation.finished]
     shape = "x.amax(dim, True)" if rowwise else "x"
     full = [
         spelling.line(f"torch.full_like({shape}, {r})" if spelling.is_literal(r) else f"{r} + torch.zeros_like({shape})")
@@ -132,6 +132,12 @@ def source_of(operation: RowOperation, parameters: tuple[str, ...], dtype: torch
     arguments = ["x", *(f"v_{name}" for name, _ in operation.vectors), *(f"p_{name}" for name in parameters)]
     body = "\n".join(f"    {line}" for line in [*head, *spelling.lines, *tail])
     return f"def program({', '.join(arguments)}, hidden, dim):\n{body}\n    return result\n"
+
+
+def _finished(formula: Expression, dtype: torch.dtype) -> Expression:
+    if not dtype.is_floating_point:
+        return portable(formula, FUNCTIONS)
+    return finished_row(formula, "float64" if dtype is torch.float64 else "float32", FUNCTIONS)
 
 
 def row_program(
