@@ -8,8 +8,8 @@ float16 and bfloat16: every input. float32: every 4,099th bit pattern and a dens
 float64: random bit patterns. The reference for the narrow dtypes is the float64 result, which is itself measured against
 mpmath on the float64 sample; the worst points of each narrow dtype are measured against mpmath too.
 
-Where terms cancel, the result being below 1/32 of its largest term (see ``nonlin.kernels.promise``), the promise is an absolute
-error of 6e-8 in float32: errors of more ulps than promised but no more than that have columns of their own.
+Where terms cancel, the result being below 1/32 of its largest term (see ``nonlin.arithmetic.promise``), the promise is an
+absolute error of 6e-8 in float32: errors of more ulps than promised but no more than that have columns of their own.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import nonlin as nl
+from nonlin.arithmetic.promise import CANCELLED_ERROR, cancels, largest_term
 from nonlin.formula import Constant, canonical, substitute
-from nonlin.kernels.promise import CANCELLED_ERROR, cancels, largest_term
 from nonlin.kernels.ufunc import Function, make_ufunc
 from oracle import GRID, defaults
 

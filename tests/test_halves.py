@@ -7,7 +7,7 @@ import pytest
 
 import nonlin as nl
 from entries import ELEMENTWISE, FLOATS, over_entries, parameters
-from nonlin.kernels.promise import ULPS
+from nonlin.arithmetic.promise import ULPS
 from oracle import FORMATS
 
 over_halves = pytest.mark.parametrize("dtype", [FLOATS["float16"], FLOATS["bfloat16"]], ids=str)

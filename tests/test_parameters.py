@@ -10,9 +10,9 @@ from mpmath import mp
 import nonlin as nl
 from entries import ELEMENTWISE, FLOATS, parameters, typed
 from nonlin.activation import Registry
+from nonlin.arithmetic.promise import CANCELLATION, CANCELLED_ERROR, largest_term, promised_ulps
 from nonlin.formula import Expression, cos, exp
 from nonlin.formula.spelling import Reference
-from nonlin.kernels.promise import CANCELLATION, CANCELLED_ERROR, largest_term, promised_ulps
 from oracle import ORACLE, resolve, ulp_error, value
 
 WITH_PARAMETERS = [name for name, entry in ELEMENTWISE.items() if entry.parameters]

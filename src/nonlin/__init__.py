@@ -11,6 +11,7 @@ from nonlin.activation import (
     activations as activations,
     get as get,
 )
+from nonlin.arithmetic.promise import AccuracyWarning as AccuracyWarning
 from nonlin.axis import AxisFunction as AxisFunction, along_axis as along_axis
 from nonlin.catalogue.along_axis import (
     crelu as crelu,
@@ -119,7 +120,6 @@ from nonlin.formula import (
 )
 from nonlin.gated import Gated as Gated, gated as gated
 from nonlin.kernels import memory as memory
-from nonlin.kernels.promise import AccuracyWarning as AccuracyWarning
 from nonlin.kernels.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from nonlin.precision import get_precision as get_precision, precision as precision, set_precision as set_precision
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nonlin.arithmetic.choice import Question, sample_of
+from nonlin.arithmetic.lowering import interpret, lower
+from nonlin.arithmetic.number import DOUBLE
+from nonlin.arithmetic.promise import CANCELLED_ERROR, cancels, largest_term, promised_ulps
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute
-from nonlin.kernels.choice import Question, sample_of
-from nonlin.kernels.lowering import interpret, lower
-from nonlin.kernels.number import DOUBLE
-from nonlin.kernels.promise import CANCELLED_ERROR, cancels, largest_term, promised_ulps
 from nonlin.precision import get_precision
 
 if TYPE_CHECKING:

@@ -18,6 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 import nonlin as nl
+from nonlin.arithmetic.lowering import lower
+from nonlin.arithmetic.number import DOUBLE, EXACT, SINGLE
 from nonlin.cli import app
 from nonlin.formula import (
     Constant,
@@ -38,8 +40,6 @@ from nonlin.formula import (
 )
 from nonlin.formula.expression import postorder
 from nonlin.formula.primitives import PRIMITIVES, exp_residual, softsign, tanh_shrink
-from nonlin.kernels.lowering import lower
-from nonlin.kernels.number import DOUBLE, EXACT, SINGLE
 
 x = Symbol("x")
 

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pytest
 
 import nonlin as nl
+from nonlin.arithmetic.number import EXACT, PLAIN_DOUBLE, SINGLE
 from nonlin.kernels import threads
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.llvm import Target
-from nonlin.kernels.number import EXACT, PLAIN_DOUBLE, SINGLE
 from nonlin.kernels.rows import Normalization, RowsKernel, RowsModule, can_temper, run
 from nonlin.kernels.storage import STORAGES
 

@@ -1,1 +1,1 @@
-"""From formulas to machine code on the CPU: mathematics, vector code, ``numpy.ufunc`` objects."""
+"""From machine operations to machine code on the CPU: vector code, ``numpy.ufunc`` objects, rows, threads."""

@@ -15,14 +15,14 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from nonlin.arithmetic.choice import Choice, Question, choose, choose_for_all
+from nonlin.arithmetic.lowering import lower_condition
+from nonlin.arithmetic.number import PLAIN_DOUBLE, SINGLE
 from nonlin.formula.expression import Application, Constant, Expression, symbols
 from nonlin.formula.primitives import add, multiply, subtract
 from nonlin.kernels import threads
-from nonlin.kernels.choice import Choice, Question, choose, choose_for_all
 from nonlin.kernels.first_call import FirstCall, describe_results
 from nonlin.kernels.kernel import FIXED, OUTSIDE, RESULTS, Kernel
-from nonlin.kernels.lowering import lower_condition
-from nonlin.kernels.number import PLAIN_DOUBLE, SINGLE
 from nonlin.kernels.storage import BITS, LINE, STORAGES, STREAMED, TABLE, Storage
 from nonlin.kernels.ufunc import compiler
 

@@ -16,6 +16,9 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from nonlin.arithmetic.lowering import lower, lower_condition
+from nonlin.arithmetic.machine import fma
+from nonlin.arithmetic.number import DOUBLE, EXACT, PLAIN_DOUBLE, SINGLE, Lanes, Number
 from nonlin.formula.calculus import canonical, simplest
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, rebuild, substitute
 from nonlin.formula.primitives import divide, exp, log1p, subtract
@@ -24,9 +27,6 @@ from nonlin.kernels import threads
 from nonlin.kernels.driver import restore_flags, save_flags
 from nonlin.kernels.kernel import width_of
 from nonlin.kernels.llvm import Code, FloatingBody, Module, Target, load, store
-from nonlin.kernels.lowering import lower, lower_condition
-from nonlin.kernels.machine import fma
-from nonlin.kernels.number import DOUBLE, EXACT, PLAIN_DOUBLE, SINGLE, Lanes, Number
 from nonlin.kernels.storage import STORAGES, Storage
 from nonlin.kernels.ufunc import compiler
 

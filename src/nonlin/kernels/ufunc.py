@@ -19,17 +19,17 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from nonlin.arithmetic.choice import Choice, Question, choose, choose_for_all, shortfall
+from nonlin.arithmetic.lowering import interpret
+from nonlin.arithmetic.number import DOUBLE, EXACT
+from nonlin.arithmetic.promise import AccuracyWarning, promised_ulps
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import simplest
 from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder, substitute
-from nonlin.kernels.choice import Choice, Question, choose, choose_for_all, shortfall
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.driver import Driver
 from nonlin.kernels.first_call import FirstCall, describe_results
 from nonlin.kernels.kernel import FIXED, LOOP, OTHER, OUTSIDE, RESULTS, RUN, Kernel
-from nonlin.kernels.lowering import interpret
-from nonlin.kernels.number import DOUBLE, EXACT
-from nonlin.kernels.promise import AccuracyWarning, promised_ulps
 from nonlin.kernels.storage import STORAGES, Storage, bits_of, overflow_threshold, round_to
 
 _INTEGERS = "bhilq"

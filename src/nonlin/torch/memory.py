@@ -31,14 +31,14 @@ import torch
 from torch import Tensor
 
 from nonlin.activation import Activation
+from nonlin.arithmetic.inversion import CELLS, RANGE, SlopeTable, find_breaks
+from nonlin.arithmetic.lowering import interpret
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate, simplest, slope_by_value
 from nonlin.formula.constants import constant_value
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import greater, where
 from nonlin.kernels import memory as big_memory
-from nonlin.kernels.inversion import CELLS, RANGE, SlopeTable, find_breaks
-from nonlin.kernels.lowering import interpret
 from nonlin.kernels.passes import Field, Pass, Result, make_pass
 from nonlin.precision import get_precision
 from nonlin.torch.addresses import address, check_memory

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nonlin.arithmetic.machine import fma, polynomial
 from nonlin.formula.expression import Constant, Expression, Symbol
 from nonlin.formula.primitives import absolute, where
-from nonlin.kernels.machine import fma, polynomial
 
 Array = npt.NDArray[np.float64]
 _MAX_DEGREE = 8

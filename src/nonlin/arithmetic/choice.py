@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nonlin.arithmetic.lowering import guard_of, interpret, lower, lower_condition
+from nonlin.arithmetic.machine import is_application
+from nonlin.arithmetic.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SHORT, SINGLE, Lanes
+from nonlin.arithmetic.patch import Patch, fit_patch
+from nonlin.arithmetic.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term, promised_ulps
 from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, Symbol, postorder, symbols
 from nonlin.formula.primitives import absolute, logical_and, logical_or, maximum, minimum
-from nonlin.kernels.lowering import guard_of, interpret, lower, lower_condition
-from nonlin.kernels.machine import is_application
-from nonlin.kernels.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SHORT, SINGLE, Lanes
-from nonlin.kernels.patch import Patch, fit_patch
-from nonlin.kernels.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term, promised_ulps
 
 Array = npt.NDArray[np.float64]
 
@@ -254,7 +254,7 @@ class Moderate:
 
     arithmetic: Arithmetic
     limit: int | None
-    """What :func:`~nonlin.kernels.lowering.guard_of` is told; None if every input is moderate."""
+    """What :func:`~nonlin.arithmetic.lowering.guard_of` is told; None if every input is moderate."""
     zeros: tuple[float, ...] = ()
     """Where terms cancel more than this arithmetic can bear: inputs next to these are not moderate."""
 

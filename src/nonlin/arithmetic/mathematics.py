@@ -1,6 +1,6 @@
 """The functions underneath, written in the language: exp, tanh, sigmoid, normal_cdf, sin and so on, for any kind of lanes.
 
-Each function takes and returns :class:`~nonlin.kernels.number.Number` and reads like the mathematics; what rounding leaves
+Each function takes and returns :class:`~nonlin.arithmetic.number.Number` and reads like the mathematics; what rounding leaves
 over and powers of two take care of themselves there. Polynomials come from ``coefficients.py``, which
 ``tools/fit_coefficients.py`` makes.
 """
@@ -11,11 +11,8 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeAlias
 
-from nonlin.formula import primitives as p
-from nonlin.formula.expression import Constant, Expression, Symbol
-from nonlin.formula.primitives import absolute as absolute_node, where as where_node
-from nonlin.kernels.coefficients import COEFFICIENTS, CONSTANTS, RATIONALS, ZEROS
-from nonlin.kernels.machine import (
+from nonlin.arithmetic.coefficients import COEFFICIENTS, CONSTANTS, RATIONALS, ZEROS
+from nonlin.arithmetic.machine import (
     ROUNDERS,
     exponent,
     fma,
@@ -30,7 +27,10 @@ from nonlin.kernels.machine import (
     significand,
     smaller,
 )
-from nonlin.kernels.number import SINGLE, Lanes, Number, clamp, small_or_zero, square_root, where, with_sign
+from nonlin.arithmetic.number import SINGLE, Lanes, Number, clamp, small_or_zero, square_root, where, with_sign
+from nonlin.formula import primitives as p
+from nonlin.formula.expression import Constant, Expression, Symbol
+from nonlin.formula.primitives import absolute as absolute_node, where as where_node
 
 _HALF = Fraction(1, 2)
 

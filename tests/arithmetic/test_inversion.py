@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import nonlin as nl
+from nonlin.arithmetic.inversion import SlopeTable, find_breaks
 from nonlin.formula import Expression, Symbol, absolute, exp
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute
-from nonlin.kernels.inversion import SlopeTable, find_breaks
 from nonlin.kernels.passes import make_pass
 
 GRID = np.unique(np.concatenate([np.linspace(-50, 50, 5001), *(s * np.geomspace(1e-4, 1e6, 500) for s in (-1, 1))]))

@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+from nonlin.arithmetic.machine import copy_sign, fma, is_application, larger, rint, scale, smaller
 from nonlin.formula.expression import Constant, Expression
 from nonlin.formula.primitives import absolute as absolute_node, sqrt as sqrt_node, where as where_node
-from nonlin.kernels.machine import copy_sign, fma, is_application, larger, rint, scale, smaller
 
 
 @dataclass(frozen=True)

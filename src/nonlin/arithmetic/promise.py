@@ -64,7 +64,7 @@ def largest_term(formula: Expression) -> Expression:
     Examples
     --------
     >>> from nonlin.formula import Symbol, exp
-    >>> from nonlin.kernels.promise import largest_term
+    >>> from nonlin.arithmetic.promise import largest_term
     >>> x = Symbol("x")
     >>> print(largest_term(exp(x) * (x - 1)))
     absolute(exp(x))*maximum(absolute(x), 1)

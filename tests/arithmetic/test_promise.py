@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from entries import ELEMENTWISE, excused, over_entries, parameters, typed
+from nonlin.arithmetic.choice import find_zeros
+from nonlin.arithmetic.patch import fit_patch
+from nonlin.arithmetic.promise import largest_term, promised_ulps
 from nonlin.formula import Constant, Expression, Symbol, canonical, exp, maximum, sigmoid, sin, where
-from nonlin.kernels.choice import find_zeros
-from nonlin.kernels.patch import fit_patch
-from nonlin.kernels.promise import largest_term, promised_ulps
 from nonlin.kernels.ufunc import Function, make_ufunc
 
 x = Symbol("x")

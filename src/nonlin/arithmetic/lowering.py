@@ -10,6 +10,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from nonlin.arithmetic.coefficients import CONSTANTS
+from nonlin.arithmetic.machine import ROUNDERS, copy_sign, fma, is_application, is_constant
+from nonlin.arithmetic.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE_COMBINATIONS
+from nonlin.arithmetic.number import Lanes, Number, where
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, match
 from nonlin.formula.constants import constant_value
@@ -27,10 +31,6 @@ from nonlin.formula.expression import (
 from nonlin.formula.limits import limit
 from nonlin.formula.primitives import Primitive
 from nonlin.formula.spelling import Spelling
-from nonlin.kernels.coefficients import CONSTANTS
-from nonlin.kernels.machine import ROUNDERS, copy_sign, fma, is_application, is_constant
-from nonlin.kernels.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE_COMBINATIONS
-from nonlin.kernels.number import Lanes, Number, where
 
 _Spelled: TypeAlias = Number | Expression  # conditions are plain expressions
 

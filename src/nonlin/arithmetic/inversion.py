@@ -16,12 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nonlin.arithmetic.lowering import interpret, lower
+from nonlin.arithmetic.machine import exponent, fma, larger, lookup, rint, significand, smaller
+from nonlin.arithmetic.number import PLAIN_DOUBLE
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import simplest
 from nonlin.formula.expression import Application, Constant, Expression, Symbol, as_expression, postorder, symbols
-from nonlin.kernels.lowering import interpret, lower
-from nonlin.kernels.machine import exponent, fma, larger, lookup, rint, significand, smaller
-from nonlin.kernels.number import PLAIN_DOUBLE
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Ufunc: TypeAlias = Callable[..., Any]
