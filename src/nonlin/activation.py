@@ -154,8 +154,8 @@ def _is_narrow(operands: tuple[Any, ...]) -> bool:
     return all(type(operand) in _NUMBERS or getattr(operand, "dtype", None) == dtype for operand in operands[1:])
 
 
-#: Every activation that there is, by its serial number.
-instances: WeakValueDictionary[int, Any] = WeakValueDictionary()
+#: Every activation that there is, by its key.
+instances: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _serials = itertools.count()
 
 
@@ -164,11 +164,14 @@ def kept_by_rooms() -> dict[str, dict[Any, Any]]:
     return {framework.name: {} for framework in FRAMEWORKS}
 
 
-def numbered(entry: Any) -> int:
-    """Give an activation the number by which it is found among all instances."""
-    serial = next(_serials)
-    instances[serial] = entry
-    return serial
+def numbered(entry: Any) -> str:
+    """Give an activation the key by which it is found among all instances.
+
+    It is a string because Dynamo takes a number that changes from call to call for one that varies.
+    """
+    key = str(next(_serials))
+    instances[key] = entry
+    return key
 
 
 class Activation:
@@ -220,7 +223,7 @@ class Activation:
         self._ufuncs: dict[tuple[str, tuple[int, ...], str, bool], np.ufunc] = {}
         self.root: Activation = self
         self.rooms = kept_by_rooms()
-        self.serial = numbered(self)
+        self.key = numbered(self)
         # By precision and dtype, what evaluates the value or the first derivative of one small array: see _small_call.
         self._values: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
         self._slopes: dict[tuple[str, np.dtype[Any]], _SmallCall] = {}
@@ -406,11 +409,13 @@ class Activation:
                 sign, holds = _COMPARISONS[kind]
                 if limit is None or isinstance(value, Expression) or isinstance(limit, Expression):
                     continue
-                if type(value) in _NUMBERS and type(limit) in _NUMBERS and holds(value, limit):
-                    continue  # without NumPy, which takes longer than a small array does
-                if not isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)) and not _is_pandas(value):
+                if type(value) in _NUMBERS and type(limit) in _NUMBERS:
+                    is_allowed = holds(value, limit)  # without NumPy, which takes longer than a small array does
+                elif isinstance(value, (int, float, np.ndarray, np.generic, list, tuple)) or _is_pandas(value):
+                    is_allowed = np.all(holds(np.asarray(value), limit))
+                else:
                     continue  # an array of a library that computes later is not looked into
-                if not np.all(holds(np.asarray(value), limit)):
+                if not is_allowed:
                     what = f"{sign} {bound}" + (f" = {limit}" if isinstance(bound, str) else "")
                     raise ValueError(f"{self.name}: {name} must be {what}, got {value}")
 

@@ -92,7 +92,7 @@ class AxisFunction:
         self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(definition.parameters))
         self.rooms = kept_by_rooms()
         self.root: AxisFunction = self
-        self.key = str(numbered(self))  # for Dynamo, which takes a number that changes for one that varies
+        self.key = numbered(self)
         self.__signature__ = _signature(self)
         # What the signature says, in plain tuples and dicts: faster at every call, and torch's compiler can follow.
         _, *takes = self.__signature__.parameters.values()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounterWithBackend
 
 import nonlin as nl
 import nonlin.torch as nt
@@ -107,6 +108,33 @@ def test_rows_with_parameters_compile_without_graph_breaks() -> None:
 
 def parameters(name: str) -> Any:
     return nl.activations[name].parameters
+
+
+def test_one_function_compiles_for_many_entries() -> None:
+    torch._dynamo.reset()
+    x = sample(4, 6)
+    for name in ("leaky_relu", "elu", "prelu", "softmax", "swiglu", "glu", "sparsemax"):  # no more than Dynamo's limit
+        entry = nl.activations[name]
+        close(torch.compile(lambda z, e=entry: e(z), fullgraph=True, backend="eager")(x), entry(x), name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [("leaky_relu", "negative_slope"), ("softmax", "temperature")],
+)
+def test_a_number_that_varies_is_an_operand_of_one_program(name: str, parameter: str) -> None:
+    def function(x: torch.Tensor, number: float) -> torch.Tensor:
+        return nl.activations[name](x, **{parameter: number})
+
+    torch._dynamo.reset()
+    programs = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(function, fullgraph=True, backend=programs)
+    for number in (0.5, 0.75, 0.8, 2.5, 3.25):
+        inputs = [sample(4, 6).requires_grad_() for _ in range(2)]
+        outputs = [call(x, number) for call, x in zip((compiled, function), inputs, strict=True)]
+        close(*outputs)
+        close(*(torch.autograd.grad(y.sin().sum(), x)[0] for y, x in zip(outputs, inputs, strict=True)))
+    assert programs.frame_count == 2  # at the second call it is seen that the number varies
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or os.environ.get("CXX")), reason="Inductor needs a C++ compiler on a CPU")

@@ -59,7 +59,7 @@ def _program(key: str, path: str, dtype: torch.dtype, masked: bool) -> str:
     program = (key, path, dtype, masked)
     name = _program_names.get(program)
     if name is None:
-        entry = instances[int(key)]
+        entry = instances[key]
         made = row_program(operation_of(entry, path), tuple(entry.parameters), dtype, masked=masked)
         name = _program_names[program] = f"program_{len(_program_names)}"
         setattr(_programs, name, made)
@@ -67,21 +67,21 @@ def _program(key: str, path: str, dtype: torch.dtype, masked: bool) -> str:
 
 
 def _is_per_row(key: str, path: str) -> bool:
-    operation = operation_of(instances[int(key)], path)
+    operation = operation_of(instances[key], path)
     return operation.per_row and operation.side == "y"
 
 
 def _keeps_integers(key: str) -> bool:
-    return bool(instances[int(key)].keeps_integers)
+    return bool(instances[key].keeps_integers)
 
 
 def _covered(key: str, path: str) -> float:
-    masked = instances[int(key)].masked
+    masked = instances[key].masked
     return 0.0 if path or masked is None else masked
 
 
 def _side(key: str, path: str) -> str:
-    return operation_of(instances[int(key)], path).side
+    return operation_of(instances[key], path).side
 
 
 for _constant in (_program, _is_per_row, _keeps_integers, _covered, _side):
@@ -195,9 +195,8 @@ def spelled(
         for o in operands
     ]
     masked = None if hidden is None else _opened(hidden, dim, group)
-    values = [
-        n.to(computes_in) if isinstance(n, Tensor) else torch.full((), n, dtype=computes_in, device=x.device) for n in numbers
-    ]
+    one = torch.ones((), dtype=computes_in, device=x.device)  # torch.full would make Dynamo take a number for a constant
+    values = [n.to(computes_in) if isinstance(n, Tensor) else one * n for n in numbers]
     program = getattr(_programs, _program(entry.root.key, path, computes_in, hidden is not None))
     result: Tensor = program(*given, *values, masked, dim + 1 if group else dim)
     if group:

@@ -258,26 +258,26 @@ _programs: Any = types.ModuleType("nonlin.torch.programs")
 _counter = itertools.count()
 
 
-def _program(serial: int, wrt: str, gradients: int, computes_in: torch.dtype, *numbers: float | None) -> str:
+def _program(key: str, wrt: str, gradients: int, computes_in: torch.dtype, *numbers: float | None) -> str:
     """Return under what name _programs has the program of an operation: None stands for a tensor.
 
     Dynamo runs this while it traces. It takes nothing but constants for that, and an attribute of a module is what it looks up
     without a guard on everything else that is there.
     """
-    key = (serial, wrt, gradients, computes_in, numbers)
-    name = _program_names.get(key)
+    program = (key, wrt, gradients, computes_in, numbers)
+    name = _program_names.get(program)
     if name is None:
-        found = operation(instances[serial], tuple(wrt.split()), gradients)
+        found = operation(instances[key], tuple(wrt.split()), gradients)
         tensors = [n for n, number in zip(found.names, numbers, strict=True) if number is None]
         given = {n: number for n, number in zip(found.names, numbers, strict=True) if number is not None}
-        name = _program_names[key] = f"program_{next(_counter)}"
+        name = _program_names[program] = f"program_{next(_counter)}"
         setattr(_programs, name, found.program(computes_in, tensors, given).function)
-        weakref.finalize(instances[serial], _forget_program, key)
+        weakref.finalize(instances[key], _forget_program, program)
     return name
 
 
-def _forget_program(key: tuple[Any, ...]) -> None:
-    delattr(_programs, _program_names.pop(key))
+def _forget_program(program: tuple[Any, ...]) -> None:
+    delattr(_programs, _program_names.pop(program))
 
 
 # What torch.compiler.assume_constant_result does, which would import Dynamo for it: a second that few sessions need.
@@ -302,13 +302,22 @@ def spelled(entry: Activation, wrt: str, gradients: int, operands: Sequence[Any]
         elif position < arrays:
             tensors.append(torch.as_tensor(operand, dtype=computes_in, device=device))
             numbers.append(None)
+        elif torch.compiler.is_compiling() and not _is_constant(operand):
+            tensors.append(torch.ones((), dtype=computes_in, device=device) * operand)  # torch.full would want a constant
+            numbers.append(None)
         elif torch.compiler.is_compiling() or operand == entry.parameters[names[position]].default:
             numbers.append(float(operand))
         else:  # a program for each of its values would never go
             tensors.append(torch.full((), float(operand), dtype=computes_in, device=device))
             numbers.append(None)
-    program = getattr(_programs, _program(entry.serial, wrt, gradients, computes_in, *numbers))
+    program = getattr(_programs, _program(entry.key, wrt, gradients, computes_in, *numbers))
     return _cast(program(*tensors), result)  # type: ignore[no-any-return]
+
+
+def _is_constant(number: float) -> bool:
+    """Whether a program that is being compiled is for this number only, and not for one that varies between its calls."""
+    shapes = torch.fx.experimental.symbolic_shapes  # is there while something compiles, and takes a second otherwise
+    return hasattr(shapes, "has_static_value") and shapes.has_static_value(number)
 
 
 def traced(entry: Activation, wrt: str, operands: Sequence[Any]) -> Tensor:
@@ -341,11 +350,11 @@ def result_dtype(entry: Activation, gradients: int, operands: Sequence[Any]) -> 
     if found.is_floating_point:
         return found
     whole = found is not torch.bool and all(type(v) is int for v in operands[arrays:])
-    return found if whole and _keeps_integers(entry.serial) else torch.get_default_dtype()
+    return found if whole and _keeps_integers(entry.key) else torch.get_default_dtype()
 
 
-def _keeps_integers(serial: int) -> bool:
-    return is_integral(canonical(instances[serial].formula))
+def _keeps_integers(key: str) -> bool:
+    return is_integral(canonical(instances[key].formula))
 
 
 _keeps_integers._dynamo_marked_constant = True  # type: ignore[attr-defined]
