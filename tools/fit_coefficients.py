@@ -1,4 +1,4 @@
-"""Fit the approximations of src/nonlin/arithmetic/mathematics.py and write src/nonlin/arithmetic/coefficients.py.
+"""Fit the approximations of src/nonlin/arithmetic/mathematics.py and write src/nonlin/formula/coefficients.py.
 
 Fits on Chebyshev points in mpmath, one for each kind of lanes: 24 bits (float32), 40 bits (float32 results in float64 lanes)
 and 53 bits (float64). Coefficients are rounded one by one, and the rest is fitted again after each, so that a rounded
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from mpmath import mp, mpf
 
-TARGET = Path(__file__).resolve().parent.parent / "src" / "nonlin" / "arithmetic" / "coefficients.py"
+TARGET = Path(__file__).resolve().parent.parent / "src" / "nonlin" / "formula" / "coefficients.py"
 mp.dps = 60
 
 

@@ -5,8 +5,8 @@ import pytest
 from mpmath import mp
 
 import nonlin as nl
-from nonlin.arithmetic.coefficients import RATIONALS, ZEROS
 from nonlin.arithmetic.lowering import interpret
+from nonlin.formula.coefficients import RATIONALS, ZEROS
 from nonlin.kernels.ufunc import Loop
 
 #: name, order: what needs no guard, and where its float32 results are subnormal

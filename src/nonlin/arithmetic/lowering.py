@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nonlin.arithmetic.coefficients import CONSTANTS
 from nonlin.arithmetic.machine import ROUNDERS, copy_sign, fma, is_application, is_constant
 from nonlin.arithmetic.mathematics import FUNCTIONS, GENERAL_COMBINATIONS, MODERATE_COMBINATIONS
 from nonlin.arithmetic.number import Lanes, Number, where
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, match
+from nonlin.formula.coefficients import CONSTANTS
 from nonlin.formula.constants import constant_value
 from nonlin.formula.expression import (
     REMEMBERED,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeAlias
 
-from nonlin.arithmetic.coefficients import COEFFICIENTS, CONSTANTS, RATIONALS, ZEROS
 from nonlin.arithmetic.machine import (
     ROUNDERS,
     exponent,
@@ -29,6 +28,7 @@ from nonlin.arithmetic.machine import (
 )
 from nonlin.arithmetic.number import SINGLE, Lanes, Number, clamp, small_or_zero, square_root, where, with_sign
 from nonlin.formula import primitives as p
+from nonlin.formula.coefficients import COEFFICIENTS, CONSTANTS, RATIONALS, ZEROS
 from nonlin.formula.expression import Constant, Expression, Symbol
 from nonlin.formula.primitives import absolute as absolute_node, where as where_node
 

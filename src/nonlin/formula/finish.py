@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import simplest
+from nonlin.formula.coefficients import COEFFICIENTS
 from nonlin.formula.constants import constant_value
 from nonlin.formula.expression import (
     REMEMBERED,
@@ -92,7 +93,7 @@ def _finished(
     formula: Expression, dtype: DType, functions: frozenset[str], typical: tuple[tuple[str, float], ...]
 ) -> Expression:
     others = dict(typical)
-    result = portable(_zero_wins(formula), functions)
+    result = portable(_zero_wins(formula), functions, dtype)
     if "x" not in symbols(formula):
         return result
     if _loses_exponents(result, others):
@@ -103,7 +104,7 @@ def _finished(
 # --- forms ----------------------------------------------------------------------------------------------------------------
 
 
-def portable(formula: Expression, functions: frozenset[str] = USUAL) -> Expression:
+def portable(formula: Expression, functions: frozenset[str] = USUAL, dtype: DType = "float64") -> Expression:
     """Return a formula in arithmetic and some functions: stable forms of the others, powers as products, numbers folded.
 
     Parameters
@@ -111,13 +112,15 @@ def portable(formula: Expression, functions: frozenset[str] = USUAL) -> Expressi
     formula : Expression
     functions : frozenset of str
         Names of the primitives that the language has beyond :data:`ARITHMETIC`.
+    dtype : {"float32", "float64"}
+        Whose digits are wanted of error functions, if the language has none.
 
     Raises
     ------
     FormulaError
         If a primitive cannot be had by those.
     """
-    return _Portable(ARITHMETIC | functions)(formula)
+    return _Portable(ARITHMETIC | functions, dtype)(formula)
 
 
 def finished_row(formula: Expression, dtype: DType, functions: frozenset[str] = USUAL) -> Expression:
@@ -132,7 +135,7 @@ def finished_row(formula: Expression, dtype: DType, functions: frozenset[str] = 
     functions : frozenset of str
         As for :func:`finished`.
     """
-    return compensated(portable(formula, functions), dtype)
+    return compensated(portable(formula, functions, dtype), dtype)
 
 
 class _Rewriting(Spelling[Expression]):
@@ -149,9 +152,10 @@ class _Rewriting(Spelling[Expression]):
 
 
 class _Portable(_Rewriting):
-    def __init__(self, available: frozenset[str]) -> None:
+    def __init__(self, available: frozenset[str], dtype: DType) -> None:
         self.available = available
-        self.table = {}
+        self.bits = _BITS[dtype]
+        self.table = {} if "erfc" in available else {"normal_cdf": self._normal_cdf, "erf": self._erf}
         self._done: dict[Expression, Expression] = {}
         self._open: list[p.Primitive] = []
 
@@ -167,6 +171,8 @@ class _Portable(_Rewriting):
         known = _known(primitive, arguments)
         if known is not None:
             return known
+        if primitive.name in self.table and primitive.name not in self.available:
+            return self(self.table[primitive.name](*arguments))
         if primitive.name in self.available or primitive.portable is None:
             # What has no portable form, the four reductions of a row, is every language's own.
             return primitive(*arguments)
@@ -178,6 +184,25 @@ class _Portable(_Rewriting):
         finally:
             self._open.pop()
 
+    def _normal_tail(self, a: Expression) -> Expression:
+        """Return the probability of a standard normal above a >= 0: the fit is one of a fraction that maps it to [-1, 1)."""
+        bounded = p.minimum(a, 64)
+        t = 1 - 6 / (bounded + 3)
+        return p.exp(-(bounded * bounded) / 2) * (p.horner(t, COEFFICIENTS["normal_tail"][self.bits]) / (bounded + 3))
+
+    def _normal_cdf(self, a: Expression) -> Expression:
+        tail = self._normal_tail(p.absolute(a))
+        return p.where(a < 0, tail, 1 - tail)
+
+    def _erf(self, a: Expression) -> Expression:
+        near = p.maximum(p.minimum(a, 1), -1)
+        small = near * p.horner(near * near, COEFFICIENTS["erf"][self.bits])
+        large = 1 - 2 * self._normal_tail(p.absolute(a) * p.sqrt(2))
+        return p.where(p.absolute(a) <= 1, small, p.where(a < 0, -large, large))
+
+
+#: Which fit of a function serves which dtype.
+_BITS: Mapping[str, int] = {"float32": 24, "float64": 53}
 
 #: Of parameters that are numbers: which is the larger, what follows from whether one is 0.
 _ON_NUMBERS: Mapping[str, Callable[..., Any]] = {

@@ -278,7 +278,8 @@ def _clipped(a: Expression) -> Expression:
     return maximum(minimum(a, 1), -1)
 
 
-def _horner(x: Expression, coefficients: Sequence[Operand]) -> Expression:
+def horner(x: Expression, coefficients: Sequence[Operand]) -> Expression:
+    """Return the polynomial of x with these coefficients, the constant term first, as products and sums."""
     result = as_expression(coefficients[-1])
     for coefficient in coefficients[-2::-1]:
         result = result * x + coefficient
@@ -288,7 +289,7 @@ def _horner(x: Expression, coefficients: Sequence[Operand]) -> Expression:
 def _exp_residual_near_zero(a: Expression) -> Expression:
     """Return exp(a) - 1 - a for |a| <= 1, by its series to the digits of float64."""
     near = _clipped(a)
-    return near * near * _horner(near, [Fraction(1, factorial(k)) for k in range(2, 19)])
+    return near * near * horner(near, [Fraction(1, factorial(k)) for k in range(2, 19)])
 
 
 def _tanh_shrink_near_zero(a: Expression) -> Expression:
@@ -302,7 +303,7 @@ def _tanh_shrink_near_zero(a: Expression) -> Expression:
         p, q = [odd * c + d for c, d in zip_longest(p, longer, fillvalue=Fraction(0))], p
     numerator, denominator = q, [c + d for c, d in zip_longest(p, [Fraction(0), *q], fillvalue=Fraction(0))]
     scale = denominator[0]
-    return near * square * (_horner(square, [c / scale for c in numerator]) / _horner(square, [c / scale for c in denominator]))
+    return near * square * (horner(square, [c / scale for c in numerator]) / horner(square, [c / scale for c in denominator]))
 
 
 def _log1p(a: Expression) -> Expression:
