@@ -257,6 +257,7 @@ def test_without_matplotlib_the_command_to_install_it_is_said(monkeypatch: pytes
     ("arguments", "code", "message"),
     [
         ("show geluu", 2, "there is no activation 'geluu': did you mean gelu"),
+        ("show rectifiers", 2, "rectifiers is a family: nonlin list --family rectifiers has its members"),
         ("show qqqqqqqq", 2, "there is no activation 'qqqqqqqq': nonlin.activations has all names"),
         ("show elu --set alpha=-1", 2, "elu: alpha must be >= 0, got -1"),
         ("show elu --set alhpa=1", 2, "elu has no parameter 'alhpa' (it has: alpha); did you mean alpha?"),

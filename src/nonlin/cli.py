@@ -632,6 +632,12 @@ def compare(
     categorical: Annotated[
         list[str] | None, typer.Option(help="Columns whose numbers are names.", metavar="COLUMN,...")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Rows of one group are never both trained and tested on.", metavar="COLUMN")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="What is tested on comes after what was trained on.", metavar="COLUMN")
+    ] = None,
     sep: Annotated[str | None, typer.Option(help="What separates columns of a text; found out.", metavar="CHARACTER")] = None,
     decimal: Annotated[str | None, typer.Option(help="Decimal point or comma; found out.", metavar="CHARACTER")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text; found out.", metavar="NAME")] = None,
@@ -650,6 +656,7 @@ def compare(
       nonlin compare digits -a relu,gelu,mine.py:tuesday --seeds 20
       nonlin compare digits wine iris --budget 5m
       nonlin compare iris.csv:species houses.xlsx:price
+      nonlin compare sales.csv --target sold --time day
       nonlin compare images.npz --model mine.py:cnn
     """  # noqa: D301
     if list_choices:
@@ -661,7 +668,7 @@ def compare(
     from nonlin.comparison.terminal import show as show_study
 
     read: dict[str, Any] = {"drop": _words(drop), "features": _words(features), "categorical": _words(categorical)}
-    read |= {"sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
+    read |= {"group": group, "time": time, "sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
     file = study or Path(f"{_study_name(data, target, read)}.study")
     page = report or Path(f"{file.with_suffix('') if file.suffix == '.study' else file}.html")
     if report is not None or file.parent.is_dir():  # what is wrong with the study's place is said of the study

@@ -84,6 +84,8 @@ def _named(name: str) -> Any:
             file, _, inside = name.rpartition(":")
             raise WantedError(f"{file} has no activation {inside!r}: write @nonlin.activation above it")
         return found
+    if members(name) is not None:
+        raise WantedError(f"{name} is a family: nonlin list --family {name} has its members")
     try:
         return find(name) or nonlin.get(name)
     except KeyError as error:

@@ -156,6 +156,15 @@ def test_two_targets_of_a_file_have_a_study_each(folder: Path) -> None:
     assert len(list(folder.glob("my-y-*.study"))) == 1
 
 
+def test_rows_are_split_by_a_column(folder: Path) -> None:
+    table(folder)
+    result = run("compare", "my.csv", "--target", "price", "--group", "x", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "no group of rows is both trained and tested on (7 groups)" in result.stdout
+    assert "for all" not in result.stdout  # of one comparison
+    assert next(folder.glob("my-price-*.study"))
+
+
 def test_several_files_with_a_target_each(folder: Path) -> None:
     table(folder)
     table(folder, "other.csv")
