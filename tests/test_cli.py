@@ -36,10 +36,10 @@ def shell(*arguments: str, code: str = RUN, **environment: str) -> subprocess.Co
 def no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if mpmath was missing; facts take a second, and are tested elsewhere."""
 
-    def facts(self: nl.Activation) -> Any:
+    def facts(self: nl.Elementwise) -> Any:
         raise ImportError("facts are computed with mpmath")
 
-    monkeypatch.setattr(nl.Activation, "facts", property(facts))
+    monkeypatch.setattr(nl.Elementwise, "facts", property(facts))
 
 
 # --- list -------------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_every_activation_is_shown(name: str) -> None:
     assert f"f{'':{7 if isinstance(entry, nl.Gated) else 2}}" in result.output
     for dialect in dialects():
         assert (f"\n  {dialect.name} " in result.output) == (name in dialect.calls)
-    elementwise = isinstance(entry, nl.Activation) and entry.operands == ("x",)
+    elementwise = isinstance(entry, nl.Elementwise) and entry.operands == ("x",)
     assert (f"{name}: f(x)" in result.output) == (elementwise and name != "threshold")
 
 

@@ -30,11 +30,11 @@ import numpy as np
 
 import nonlin
 from nonlin import wanted
-from nonlin.activation import Activation, Parameter, activations
 from nonlin.charts.terminal import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
 from nonlin.comparison.reading.bundled import BUNDLED
 from nonlin.comparison.saving import plain
+from nonlin.definition import Elementwise, Parameter, activations
 from nonlin.dialects import Dialect, dialects
 from nonlin.wanted import key
 
@@ -88,7 +88,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Activation functions: which there are, what they are like, which to use.
+    """Elementwise functions: which there are, what they are like, which to use.
 
     \b
     Examples:
@@ -244,7 +244,7 @@ def _entry(name: str, settings: Iterable[str]) -> Any:
 
 
 def _is_elementwise(entry: Any) -> bool:
-    return isinstance(entry, Activation) and entry.operands == ("x",)
+    return isinstance(entry, Elementwise) and entry.operands == ("x",)
 
 
 def _missing(entry: Any) -> list[str]:
@@ -256,7 +256,7 @@ def _derivatives(entry: Any, order: int) -> list[tuple[str, str, str]]:
     if _is_elementwise(entry):
         orders = range(1, order + 1)
         return [(_prime(n), str(entry.derivative_formula(n)), entry.latex(n)) for n in orders]
-    if isinstance(entry, Activation) and order:
+    if isinstance(entry, Elementwise) and order:
         arrays = ("gate", *entry.operands[1:])
         return [(f"d/d{a}", str(entry.derivative_formula(wrt=a)), entry.latex(1, wrt=a)) for a in arrays]
     return []
@@ -383,7 +383,7 @@ class _Curve:
 
 
 def _why_no_drawing(entry: Any) -> str:
-    if not isinstance(entry, Activation):
+    if not isinstance(entry, Elementwise):
         return f"{entry.name} is a function of a whole row: there is no curve to draw"
     if not _is_elementwise(entry):
         return f"{entry.name} is a function of two arrays: there is no curve to draw"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from nonlin.activation import Registry
 from nonlin.cli import app
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
 from nonlin.comparison.reading.bundled import BUNDLED
+from nonlin.definition import Registry
 
 FAST = "-a relu,tanh --seeds 2 --splits 2 --epochs 2 --learning-rates 0.001,0.01 --workers 0".split()
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from nonlin.activation import Activation
 from nonlin.comparison.analysis import Analysis, analyse
 from nonlin.comparison.budget import Budget
 from nonlin.comparison.data import Dataset
@@ -24,6 +23,7 @@ from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Field, Plan, PlanError, 
 from nonlin.comparison.reading import Options, load
 from nonlin.comparison.running import Board, Progress, Run
 from nonlin.comparison.splits import in_order
+from nonlin.definition import Elementwise
 from nonlin.formula.expression import Application, postorder
 
 MOST_ROWS = 20_000  # longer tables are sampled unless the user says how many rows
@@ -145,7 +145,7 @@ def compare(
     data: Any,
     target: Any = None,
     *,
-    activations: Iterable[str | Activation] | None = None,
+    activations: Iterable[str | Elementwise] | None = None,
     model: Callable[[Any], Any] | str | None = None,
     widths: int | Sequence[int] | None = None,
     depth: int | None = None,
@@ -494,7 +494,7 @@ _SIMPLE = frozenset(
 )
 
 
-def _operations(entry: Activation) -> int:
+def _operations(entry: Elementwise) -> int:
     """Return what value and derivative of an activation cost, in simple operations."""
     nodes = {node for formula in (entry.formula, entry.derivative_formula()) for node in postorder(formula)}
     return sum(1 if node.primitive.name in _SIMPLE else 10 for node in nodes if isinstance(node, Application))
