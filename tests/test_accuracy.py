@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import nonlin as nl
-from nonlin.definition import Registry
-from nonlin.definition.decorator import define
+from nonlin.activation import Registry, define
 from nonlin.formula import Expression, exp
 
 

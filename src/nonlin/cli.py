@@ -1,4 +1,4 @@
-"""The command line: ``nonlin list``, ``nonlin show``, ``nonlin compare`` and ``nonlin report``."""
+"""The command line: ``nonlin list``, ``nonlin show``, ``nonlin compare``, ``nonlin report`` and ``nonlin explore``."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ import numpy as np
 
 import nonlin
 from nonlin import wanted
+from nonlin.activation import Activation, Parameter, activations
 from nonlin.charts.terminal import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
 from nonlin.comparison.reading.bundled import BUNDLED
 from nonlin.comparison.saving import plain
-from nonlin.definition import Elementwise, Parameter, activations
 from nonlin.dialects import Dialect, dialects
 from nonlin.wanted import key
 
@@ -88,7 +88,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Elementwise functions: which there are, what they are like, which to use.
+    """Activation functions: which there are, what they are like, which to use.
 
     \b
     Examples:
@@ -96,6 +96,7 @@ def _options(
       nonlin list swish          those with "swish" in name or description
       nonlin show gelu           formula, derivatives, facts, a drawing
       nonlin compare digits      which activation for this data
+      nonlin explore             a gallery, an explorer and labs, in the browser
       nonlin show --help         more about a command
     """  # noqa: D301 - a backspace keeps click from filling the lines that follow
 
@@ -244,7 +245,7 @@ def _entry(name: str, settings: Iterable[str]) -> Any:
 
 
 def _is_elementwise(entry: Any) -> bool:
-    return isinstance(entry, Elementwise) and entry.operands == ("x",)
+    return isinstance(entry, Activation) and entry.operands == ("x",)
 
 
 def _missing(entry: Any) -> list[str]:
@@ -256,7 +257,7 @@ def _derivatives(entry: Any, order: int) -> list[tuple[str, str, str]]:
     if _is_elementwise(entry):
         orders = range(1, order + 1)
         return [(_prime(n), str(entry.derivative_formula(n)), entry.latex(n)) for n in orders]
-    if isinstance(entry, Elementwise) and order:
+    if isinstance(entry, Activation) and order:
         arrays = ("gate", *entry.operands[1:])
         return [(f"d/d{a}", str(entry.derivative_formula(wrt=a)), entry.latex(1, wrt=a)) for a in arrays]
     return []
@@ -383,7 +384,7 @@ class _Curve:
 
 
 def _why_no_drawing(entry: Any) -> str:
-    if not isinstance(entry, Elementwise):
+    if not isinstance(entry, Activation):
         return f"{entry.name} is a function of a whole row: there is no curve to draw"
     if not _is_elementwise(entry):
         return f"{entry.name} is a function of two arrays: there is no curve to draw"
@@ -467,6 +468,46 @@ def _write_png(path: Path, curves: list[_Curve]) -> None:
         figure.savefig(path, format="png", dpi=150)
     except OSError as error:
         _fail(f"cannot write {path}: {error.strerror or error}", 1)
+
+
+# --- nonlin explore ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def explore(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Open the page of this one: a name, an alias, FILE.py:NAME. [the gallery]",
+            metavar="NAME",
+            autocompletion=_complete_activations,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder to write.", metavar="DIR")] = Path("nonlin-site"),
+    opened: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the browser.")] = True,
+    accuracy: Annotated[bool, typer.Option("--accuracy", help="Measure the kernels' errors, too: a minute.")] = False,
+) -> None:
+    """Write a gallery of all activations, an explorer and labs as a site that needs no server, and open it.
+
+    \b
+    Examples:
+      nonlin explore
+      nonlin explore gelu
+      nonlin explore mine.py:tuesday --out site --no-open
+    """  # noqa: D301
+    from nonlin.explanation import ExploreError, write_site
+
+    entry = None if name is None else _entry(name, ())
+    own = [entry] if entry is not None and entry.family == "own" else []
+    typer.echo("computing facts and formulas: half a minute...", err=True)
+    try:
+        written = write_site(out, *own, accuracy=accuracy)
+    except ExploreError as error:
+        _fail(str(error), 1)
+    page = written["index" if entry is None else entry.name]
+    typer.echo(page)
+    if opened:
+        typer.launch(page.resolve().as_uri())
 
 
 # --- nonlin compare ---------------------------------------------------------------------------------------------------
@@ -632,12 +673,6 @@ def compare(
     categorical: Annotated[
         list[str] | None, typer.Option(help="Columns whose numbers are names.", metavar="COLUMN,...")
     ] = None,
-    group: Annotated[
-        str | None, typer.Option(help="Rows of one group are never both trained and tested on.", metavar="COLUMN")
-    ] = None,
-    time: Annotated[
-        str | None, typer.Option(help="What is tested on comes after what was trained on.", metavar="COLUMN")
-    ] = None,
     sep: Annotated[str | None, typer.Option(help="What separates columns of a text; found out.", metavar="CHARACTER")] = None,
     decimal: Annotated[str | None, typer.Option(help="Decimal point or comma; found out.", metavar="CHARACTER")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text; found out.", metavar="NAME")] = None,
@@ -656,7 +691,6 @@ def compare(
       nonlin compare digits -a relu,gelu,mine.py:tuesday --seeds 20
       nonlin compare digits wine iris --budget 5m
       nonlin compare iris.csv:species houses.xlsx:price
-      nonlin compare sales.csv --target sold --time day
       nonlin compare images.npz --model mine.py:cnn
     """  # noqa: D301
     if list_choices:
@@ -668,7 +702,7 @@ def compare(
     from nonlin.comparison.terminal import show as show_study
 
     read: dict[str, Any] = {"drop": _words(drop), "features": _words(features), "categorical": _words(categorical)}
-    read |= {"group": group, "time": time, "sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
+    read |= {"sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
     file = study or Path(f"{_study_name(data, target, read)}.study")
     page = report or Path(f"{file.with_suffix('') if file.suffix == '.study' else file}.html")
     if report is not None or file.parent.is_dir():  # what is wrong with the study's place is said of the study

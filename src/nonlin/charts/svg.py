@@ -284,6 +284,25 @@ def curves(
     return _svg(height, title, *parts)
 
 
+def thumbnail(xs: Sequence[float], ys: Sequence[float]) -> str:
+    """Draw a function without labels, as large on both axes, for beside its name."""
+    half = max(abs(xs[0]), abs(xs[-1]))
+    width, height = 160.0, 100.0
+    high = max((abs(y) for y in ys if math.isfinite(y)), default=1.0)
+    high = min(max(high, 0.05 * half), half)
+
+    def place(x: float, y: float) -> str:
+        return f"{width / 2 * (1 + x / half):.1f} {height / 2 - 0.46 * height * y / high:.1f}"
+
+    path, down = "", False
+    for x, y in zip(xs, ys, strict=True):
+        inside = abs(y) <= 1.05 * high
+        path += f"{'L' if down else 'M'}{place(x, y)}" if inside else ""
+        down = inside
+    axes = _line(0, height / 2, width, height / 2, "axis") + _line(width / 2, 0, width / 2, height, "axis")
+    return f'<svg viewBox="0 0 {width:g} {height:g}" aria-hidden="true">{axes}<path d="{path}" class="line c0"/></svg>'
+
+
 def critical_difference(mean: Mapping[str, float], width_of_one: float, title: str) -> str:
     """Draw mean ranks on an axis; a bar joins those that differ by less than the critical difference."""
     names = sorted(mean, key=lambda name: mean[name])

@@ -877,9 +877,10 @@ class Facts:
         names = [name for name, fact in vars(Facts).items() if isinstance(fact, _Fact)]
         return {name: getattr(self, name) for name in names}
 
-    def table(self) -> dict[str, str]:
-        """Return every fact by its name, in words."""
-        return {name.replace("_", " "): _words(fact) for name, fact in self.as_dict().items()}
+    def table(self, *names: str) -> dict[str, str]:
+        """Return every fact, or those of some names, in words."""
+        facts = {name: getattr(self, name) for name in names} if names else self.as_dict()
+        return {name.replace("_", " "): _words(fact) for name, fact in facts.items()}
 
     def __repr__(self) -> str:
         return "\n".join([f"facts of {self.formula}", *(f"  {name:<22} {fact}" for name, fact in self.table().items())])
