@@ -141,7 +141,7 @@ class Worst:
         }  # fmt: skip
 
 
-def exact_value(entry: nl.Activation, order: int, x: float, dtype: str) -> Any:
+def exact_value(entry: nl.Elementwise, order: int, x: float, dtype: str) -> Any:
     """Return the value in mpmath, with as many digits as it takes for two precisions to agree."""
     parameters = rounded_parameters(entry, dtype)
     formula = entry.derivative_formula(order) if order else entry.derivative_formula(0)
@@ -162,17 +162,17 @@ def _exact(value: float) -> Any:
     return Fraction(value)
 
 
-def rounded_parameters(entry: nl.Activation, dtype: str) -> dict[str, float]:
+def rounded_parameters(entry: nl.Elementwise, dtype: str) -> dict[str, float]:
     """Return the defaults as a kernel of that dtype sees them."""
     return {name: float(DTYPES[dtype](p.default)) for name, p in entry.parameters.items()}
 
 
-def promised(entry: nl.Activation, order: int, dtype: str) -> float:
+def promised(entry: nl.Elementwise, order: int, dtype: str) -> float:
     """Return the largest error promised, in ulp."""
     return promise.promised_ulps(entry.derivative_formula(order), dtype, exact=nl.get_precision() == "exact")
 
 
-def largest_term(entry: nl.Activation, order: int, parameters: dict[str, float]) -> Callable[[Array], Array]:
+def largest_term(entry: nl.Elementwise, order: int, parameters: dict[str, float]) -> Callable[[Array], Array]:
     """Return what computes the size of the largest term in float64."""
     fixed = {name: nl.formula.Constant(_exact(value)) for name, value in parameters.items()}
     formula = promise.largest_term(substitute(entry.derivative_formula(order), fixed))
@@ -195,7 +195,7 @@ def _exhaust(call: Any, parameters: dict[str, float], typed: dict[str, Any], wor
         worst.add(x, call(x, out=got, **typed), call(wide, out=want, **parameters))
 
 
-def measure(entry: nl.Activation, order: int, dtype: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(entry: nl.Elementwise, order: int, dtype: str, options: argparse.Namespace) -> dict[str, Any]:
     """Measure one entry, derivative order and dtype."""
     parameters = rounded_parameters(entry, dtype)
     call = entry if order == 0 else lambda x, **p: entry.derivative(x, order=order, **p)
@@ -295,7 +295,7 @@ def _scipy() -> tuple[str, dict[tuple[str, int], Callable[[Array], Array]]]:
     return "scipy", {(name, 0): f for name, f in functions.items() if f is not None}
 
 
-def measure_peer(entry: nl.Activation, order: int, function: Callable[[Array], Array]) -> dict[str, Any]:
+def measure_peer(entry: nl.Elementwise, order: int, function: Callable[[Array], Array]) -> dict[str, Any]:
     """Measure another library's float32 function on the strided sample."""
     parameters = rounded_parameters(entry, "float32")
     worst = Worst("float32", promised(entry, order, "float32"), largest_term(entry, order, parameters))

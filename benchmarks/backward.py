@@ -50,7 +50,7 @@ class Way:
         self.name, self.forward, self.backward, self.gradient, self.kept = name, forward, backward, gradient, kept
 
 
-def ways(entry: nl.Activation, x: torch.Tensor, dy: torch.Tensor) -> list[Way]:
+def ways(entry: nl.Elementwise, x: torch.Tensor, dy: torch.Tensor) -> list[Way]:
     """Return torch's way and ours: from the input, with memory="exact" and with memory="low"."""
     of, numbers = operation(entry), tuple(float(p.default) for p in entry.parameters.values())
     backward, from_output, more = PEERS[entry.name]

@@ -241,7 +241,7 @@ def measure_copies(sizes: Iterable[int], options: argparse.Namespace) -> list[di
 class Task:
     """What is to be computed: an entry, its value or derivative, from an array, into another one or a fresh one."""
 
-    def __init__(self, entry: nl.Activation, kind: str, x: Array, out: Array | None) -> None:
+    def __init__(self, entry: nl.Elementwise, kind: str, x: Array, out: Array | None) -> None:
         self.entry, self.kind, self.x, self.out = entry, kind, x, out
         self.parameters = {name: p.default for name, p in entry.parameters.items()}
 
@@ -627,7 +627,7 @@ problems: dict[str, list[str]] = {}
 class Place(NamedTuple):
     """Which cell it is."""
 
-    entry: nl.Activation
+    entry: nl.Elementwise
     kind: str
     size: int
     dtype: str
@@ -663,7 +663,7 @@ def wins(cell: dict[str, Any]) -> list[str]:
 
 def cells_to_measure(options: argparse.Namespace) -> Iterator[Place]:
     """Yield the cells, outermost what the data depend on, so that they are made once."""
-    both = hasattr(nl.Activation, "value_and_derivative")
+    both = hasattr(nl.Elementwise, "value_and_derivative")
     kinds = [kind for kind in options.kind if kind != "both" or both]
     for dtype, size, deviation in product(options.dtype, options.size, options.deviation):
         for entry, kind, output in product(options.entries.values(), kinds, options.output):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import settings
 
 from known_failures import KNOWN_FAILURES
-from nonlin.activation import Registry, activations
-from nonlin.precision import get_precision, set_precision
+from nonlin.definition import Registry, activations
+from nonlin.kernels.precision import get_precision, set_precision
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("untimed", deadline=None)

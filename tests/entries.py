@@ -14,10 +14,10 @@ from nonlin.formula import Constant, canonical, substitute
 from nonlin.kernels.ufunc import Function, make_ufunc
 from oracle import GRID, defaults
 
-ELEMENTWISE: dict[str, nl.Activation] = {
+ELEMENTWISE: dict[str, nl.Elementwise] = {
     name: entry
     for name, entry in nl.activations.items()
-    if isinstance(entry, nl.Activation) and entry.operands == ("x",) and entry.family != "own"
+    if isinstance(entry, nl.Elementwise) and entry.operands == ("x",) and entry.family != "own"
 }
 FLOATS: dict[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float16),
@@ -60,7 +60,7 @@ def evaluate(
     return nl.activations[name].derivative(np.asarray(x, dtype), order=order, **values)
 
 
-def excused(entry: nl.Activation, order: int, x: Any, want: Any, error: Any, given: Mapping[str, float]) -> Any:
+def excused(entry: nl.Elementwise, order: int, x: Any, want: Any, error: Any, given: Mapping[str, float]) -> Any:
     """Where float32 results may have such absolute errors because terms cancel; x and what is wanted in float64."""
     formula = substitute(largest_term(entry.derivative_formula(order)), {n: Constant(v) for n, v in given.items()})
     size = make_ufunc(Function("size", (canonical(formula),), ("x",), {}))

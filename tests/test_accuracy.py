@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import nonlin as nl
-from nonlin.activation import Registry, define
+from nonlin.definition import Registry
+from nonlin.definition.decorator import define
 from nonlin.formula import Expression, exp
 
 

@@ -14,7 +14,8 @@ import pytest
 import nonlin as nl
 from concurrency import at_once
 from entries import ELEMENTWISE, over_entries, parameters
-from nonlin.activation import Registry, check_definition, define
+from nonlin.definition import Registry
+from nonlin.definition.decorator import check_definition, define
 from nonlin.formula import (
     Expression,
     FormulaError,

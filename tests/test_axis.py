@@ -18,8 +18,8 @@ from mpmath import mp, mpf
 
 import nonlin as nl
 from entries import FLOATS, INTEGERS, over_floats
+from nonlin.definition.layout import Groups
 from nonlin.formula import FormulaError, Symbol
-from nonlin.layout import Groups
 from oracle import ulp_error
 
 Array = np.ndarray[Any, Any]

@@ -36,10 +36,10 @@ def shell(*arguments: str, code: str = RUN, **environment: str) -> subprocess.Co
 def no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if mpmath was missing; facts take a second, and are tested elsewhere."""
 
-    def facts(self: nl.Activation) -> Any:
+    def facts(self: nl.Elementwise) -> Any:
         raise ImportError("facts are computed with mpmath")
 
-    monkeypatch.setattr(nl.Activation, "facts", property(facts))
+    monkeypatch.setattr(nl.Elementwise, "facts", property(facts))
 
 
 # --- list -------------------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_every_activation_is_shown(name: str) -> None:
     assert f"f{'':{7 if isinstance(entry, nl.Gated) else 2}}" in result.output
     for dialect in dialects():
         assert (f"\n  {dialect.name} " in result.output) == (name in dialect.calls)
-    elementwise = isinstance(entry, nl.Activation) and entry.operands == ("x",)
+    elementwise = isinstance(entry, nl.Elementwise) and entry.operands == ("x",)
     assert (f"{name}: f(x)" in result.output) == (elementwise and name != "threshold")
 
 
@@ -257,6 +257,7 @@ def test_without_matplotlib_the_command_to_install_it_is_said(monkeypatch: pytes
     ("arguments", "code", "message"),
     [
         ("show geluu", 2, "there is no activation 'geluu': did you mean gelu"),
+        ("show rectifiers", 2, "rectifiers is a family: nonlin list --family rectifiers has its members"),
         ("show qqqqqqqq", 2, "there is no activation 'qqqqqqqq': nonlin.activations has all names"),
         ("show elu --set alpha=-1", 2, "elu: alpha must be >= 0, got -1"),
         ("show elu --set alhpa=1", 2, "elu has no parameter 'alhpa' (it has: alpha); did you mean alpha?"),

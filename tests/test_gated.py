@@ -73,7 +73,7 @@ def test_float32_is_within_three_ulps(name: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("name", "gate"), [("geglu", nl.gelu), ("geglu_tanh", nl.gelu_tanh), ("swiglu", nl.silu)])
-def test_a_value_of_one_gives_the_gate_alone(name: str, gate: nl.Activation, dtype: str) -> None:
+def test_a_value_of_one_gives_the_gate_alone(name: str, gate: nl.Elementwise, dtype: str) -> None:
     # To the bit: the gate is computed in the same arithmetic, no slower one.
     x = np.linspace(-8, 8, 4001).astype(dtype)
     np.testing.assert_array_equal(PAIRS[name](x, np.ones_like(x)), gate(x))

@@ -9,8 +9,8 @@ from mpmath import mp
 
 import nonlin as nl
 from entries import ELEMENTWISE, FLOATS, parameters, typed
-from nonlin.activation import Registry
 from nonlin.arithmetic.promise import CANCELLATION, CANCELLED_ERROR, largest_term, promised_ulps
+from nonlin.definition import Registry
 from nonlin.formula import Expression, cos, exp
 from nonlin.formula.spelling import Reference
 from oracle import ORACLE, resolve, ulp_error, value

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nonlin.layout import Gate as Gate
+from nonlin.definition.layout import Gate as Gate
 from nonlin.torch.initialization import Initialized as Initialized, gain as gain, init_ as init_
 from nonlin.torch.layers import ElementwiseLayer, GatedLayer
 from nonlin.torch.making import layer as layer

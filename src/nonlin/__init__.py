@@ -4,15 +4,7 @@ The catalogue's activations stand here by name; :data:`activations` maps all nam
 aliases. Functions to write formulas with are in :mod:`nonlin.formula`; those that no activation is named after stand here too.
 """
 
-from nonlin.activation import (
-    Activation as Activation,
-    Parameter as Parameter,
-    activation as activation,
-    activations as activations,
-    get as get,
-)
 from nonlin.arithmetic.promise import AccuracyWarning as AccuracyWarning
-from nonlin.axis import AxisFunction as AxisFunction, along_axis as along_axis
 from nonlin.catalogue.along_axis import (
     crelu as crelu,
     entmax15 as entmax15,
@@ -95,6 +87,18 @@ from nonlin.catalogue.smooth import (
     sqrt_softplus as sqrt_softplus,
     squareplus as squareplus,
 )
+from nonlin.definition import (
+    Activation as Activation,
+    AxisFunction as AxisFunction,
+    Elementwise as Elementwise,
+    Gated as Gated,
+    Parameter as Parameter,
+    activation as activation,
+    activations as activations,
+    along_axis as along_axis,
+    gated as gated,
+    get as get,
+)
 from nonlin.dialects import dialect as dialect
 from nonlin.fitting import fit_rational as fit_rational
 from nonlin.formula import (
@@ -118,10 +122,9 @@ from nonlin.formula import (
     sqrt as sqrt,
     where as where,
 )
-from nonlin.gated import Gated as Gated, gated as gated
 from nonlin.kernels import memory as memory
+from nonlin.kernels.precision import get_precision as get_precision, precision as precision, set_precision as set_precision
 from nonlin.kernels.threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
-from nonlin.precision import get_precision as get_precision, precision as precision, set_precision as set_precision
 
 
 def __getattr__(name: str) -> object:

@@ -17,10 +17,10 @@ from nonlin.arithmetic.number import DOUBLE
 from nonlin.arithmetic.promise import CANCELLED_ERROR, cancels, largest_term, promised_ulps
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute
-from nonlin.precision import get_precision
+from nonlin.kernels.precision import get_precision
 
 if TYPE_CHECKING:
-    from nonlin.activation import Activation
+    from nonlin.definition import Elementwise
 
 _ORDERS = (0, 1)
 #: Digits of the significand after the first, and the smallest and the largest exponent.
@@ -100,7 +100,7 @@ class Accuracy(Mapping[tuple[str, int], Measurement]):
         return "\n".join([f"accuracy of {self.name}", *(f"  {label:{width}}  {words}" for label, words in self.rows())])
 
 
-def accuracy_of(entry: Activation) -> Accuracy:
+def accuracy_of(entry: Elementwise) -> Accuracy:
     """Measure an activation of one array, at its defaults.
 
     Raises
@@ -118,7 +118,7 @@ def accuracy_of(entry: Activation) -> Accuracy:
 
 
 @np.errstate(all="ignore")  # what overflows on a sample of all inputs is no news to the user
-def _measure(entry: Activation, dtype: str, order: int) -> Measurement:
+def _measure(entry: Elementwise, dtype: str, order: int) -> Measurement:
     kind: Any = np.dtype(sys.modules["ml_dtypes"].bfloat16) if dtype == "bfloat16" else np.dtype(dtype)
     # 16 bits take the defaults as they are.
     held = kind if dtype in ("float32", "float64") else np.dtype(np.float64)

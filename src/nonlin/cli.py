@@ -30,11 +30,11 @@ import numpy as np
 
 import nonlin
 from nonlin import wanted
-from nonlin.activation import Activation, Parameter, activations
 from nonlin.charts.terminal import ASCII, BRAILLE, Alphabet, Floats, beside, draw, sample
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
 from nonlin.comparison.reading.bundled import BUNDLED
 from nonlin.comparison.saving import plain
+from nonlin.definition import Elementwise, Parameter, activations
 from nonlin.dialects import Dialect, dialects
 from nonlin.wanted import key
 
@@ -88,7 +88,7 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Activation functions: which there are, what they are like, which to use.
+    """Elementwise functions: which there are, what they are like, which to use.
 
     \b
     Examples:
@@ -245,7 +245,7 @@ def _entry(name: str, settings: Iterable[str]) -> Any:
 
 
 def _is_elementwise(entry: Any) -> bool:
-    return isinstance(entry, Activation) and entry.operands == ("x",)
+    return isinstance(entry, Elementwise) and entry.operands == ("x",)
 
 
 def _missing(entry: Any) -> list[str]:
@@ -257,7 +257,7 @@ def _derivatives(entry: Any, order: int) -> list[tuple[str, str, str]]:
     if _is_elementwise(entry):
         orders = range(1, order + 1)
         return [(_prime(n), str(entry.derivative_formula(n)), entry.latex(n)) for n in orders]
-    if isinstance(entry, Activation) and order:
+    if isinstance(entry, Elementwise) and order:
         arrays = ("gate", *entry.operands[1:])
         return [(f"d/d{a}", str(entry.derivative_formula(wrt=a)), entry.latex(1, wrt=a)) for a in arrays]
     return []
@@ -384,7 +384,7 @@ class _Curve:
 
 
 def _why_no_drawing(entry: Any) -> str:
-    if not isinstance(entry, Activation):
+    if not isinstance(entry, Elementwise):
         return f"{entry.name} is a function of a whole row: there is no curve to draw"
     if not _is_elementwise(entry):
         return f"{entry.name} is a function of two arrays: there is no curve to draw"
@@ -673,6 +673,12 @@ def compare(
     categorical: Annotated[
         list[str] | None, typer.Option(help="Columns whose numbers are names.", metavar="COLUMN,...")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Rows of one group are never both trained and tested on.", metavar="COLUMN")
+    ] = None,
+    time: Annotated[
+        str | None, typer.Option(help="What is tested on comes after what was trained on.", metavar="COLUMN")
+    ] = None,
     sep: Annotated[str | None, typer.Option(help="What separates columns of a text; found out.", metavar="CHARACTER")] = None,
     decimal: Annotated[str | None, typer.Option(help="Decimal point or comma; found out.", metavar="CHARACTER")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text; found out.", metavar="NAME")] = None,
@@ -691,6 +697,7 @@ def compare(
       nonlin compare digits -a relu,gelu,mine.py:tuesday --seeds 20
       nonlin compare digits wine iris --budget 5m
       nonlin compare iris.csv:species houses.xlsx:price
+      nonlin compare sales.csv --target sold --time day
       nonlin compare images.npz --model mine.py:cnn
     """  # noqa: D301
     if list_choices:
@@ -702,7 +709,7 @@ def compare(
     from nonlin.comparison.terminal import show as show_study
 
     read: dict[str, Any] = {"drop": _words(drop), "features": _words(features), "categorical": _words(categorical)}
-    read |= {"sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
+    read |= {"group": group, "time": time, "sep": sep, "decimal": decimal, "encoding": encoding, "task": task}
     file = study or Path(f"{_study_name(data, target, read)}.study")
     page = report or Path(f"{file.with_suffix('') if file.suffix == '.study' else file}.html")
     if report is not None or file.parent.is_dir():  # what is wrong with the study's place is said of the study

@@ -17,7 +17,7 @@ from functools import cached_property
 from math import inf, nan
 from typing import Any
 
-from nonlin.activation import activations
+from nonlin.definition import activations
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.activation import get
+from nonlin.definition import get
 
 Array: TypeAlias = npt.NDArray[np.float64]
 _NODES = 200

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from nonlin.activation import Activation
-    from nonlin.axis import AxisFunction
-    from nonlin.layout import Gate
+    from nonlin.definition import AxisFunction, Elementwise
+    from nonlin.definition.layout import Gate
 
 
 class Room(Protocol):
@@ -29,7 +28,9 @@ class Room(Protocol):
     What a room keeps about an entry lies in ``entry.rooms[framework]``.
     """
 
-    def evaluate(self, entry: Activation, wrt: str, order: int, operands: Sequence[Any], keywords: Mapping[str, Any], /) -> Any:
+    def evaluate(
+        self, entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], keywords: Mapping[str, Any], /
+    ) -> Any:
         """Compute an elementwise activation or pair, or a derivative of some order, of its arrays and parameters.
 
         Keywords are those of ufuncs that were given, such as ``out``: a TypeError where the framework has no such thing.
@@ -44,7 +45,7 @@ class Room(Protocol):
     def product_along_axis(self, entry: AxisFunction, given: Mapping[str, Any], which: Literal["dx", "dy"], /) -> Any:
         """Multiply the Jacobian by ``given["dx"]``, or ``given["dy"]`` by it."""
 
-    def split(self, entry: Activation, x: Any, axis: int, gate: Gate, /) -> tuple[Any, Any]:
+    def split(self, entry: Elementwise, x: Any, axis: int, gate: Gate, /) -> tuple[Any, Any]:
         """Return the gate and the value of a pair that one array holds; arrays that can be sliced use the layout's own."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nonlin
-from nonlin.activation import Activation
+from nonlin.definition import Elementwise
 from nonlin.dialects import find
 
 _CALL = re.compile(r"\s*([^()]+?)\s*(?:\((.*)\))?\s*", re.DOTALL)
@@ -69,7 +69,7 @@ def with_values(entry: Any, values: dict[str, float]) -> Any:
     """Return an activation whose parameters have other defaults."""
     if not values:
         return entry
-    if not isinstance(entry, Activation):
+    if not isinstance(entry, Elementwise):
         raise WantedError(f"{entry.name} takes its parameters when it is called; there is nothing to set here")
     try:
         return entry.with_(**values)
@@ -80,10 +80,12 @@ def with_values(entry: Any, values: dict[str, float]) -> Any:
 def _named(name: str) -> Any:
     if is_in_file(name):
         found = from_file(name)
-        if not isinstance(found, Activation):
+        if not isinstance(found, Elementwise):
             file, _, inside = name.rpartition(":")
             raise WantedError(f"{file} has no activation {inside!r}: write @nonlin.activation above it")
         return found
+    if members(name) is not None:
+        raise WantedError(f"{name} is a family: nonlin list --family {name} has its members")
     try:
         return find(name) or nonlin.get(name)
     except KeyError as error:
@@ -137,7 +139,7 @@ def members(text: str) -> list[str] | None:
         entry.name
         for entry in nonlin.activations.values()
         if key(entry.family) == key(text)
-        and isinstance(entry, Activation)
+        and isinstance(entry, Elementwise)
         and entry.operands == ("x",)
         and all(parameter.default is not None for parameter in entry.parameters.values())
     ]

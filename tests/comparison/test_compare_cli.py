@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from nonlin.activation import Registry
 from nonlin.cli import app
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS
 from nonlin.comparison.reading.bundled import BUNDLED
+from nonlin.definition import Registry
 
 FAST = "-a relu,tanh --seeds 2 --splits 2 --epochs 2 --learning-rates 0.001,0.01 --workers 0".split()
 
@@ -154,6 +154,15 @@ def test_two_targets_of_a_file_have_a_study_each(folder: Path) -> None:
     result = run("compare", "my.csv", "--target", "y", "--drop", "kind", *FAST)  # other data: another study
     assert result.exit_code == 0, result.output
     assert len(list(folder.glob("my-y-*.study"))) == 1
+
+
+def test_rows_are_split_by_a_column(folder: Path) -> None:
+    table(folder)
+    result = run("compare", "my.csv", "--target", "price", "--group", "x", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "no group of rows is both trained and tested on (7 groups)" in result.stdout
+    assert "for all" not in result.stdout  # of one comparison
+    assert next(folder.glob("my-price-*.study"))
 
 
 def test_several_files_with_a_target_each(folder: Path) -> None:

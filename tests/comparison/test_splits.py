@@ -1,6 +1,8 @@
 """Splits, metrics and baselines: no row on both sides, no score that scikit-learn would not give."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,8 @@ from nonlin.comparison.baselines import fit
 from nonlin.comparison.data import DataError, Dataset
 from nonlin.comparison.metrics import METRICS, score
 from nonlin.comparison.plan import BASELINES
-from nonlin.comparison.reading import load
-from nonlin.comparison.splits import Split, in_order, sampled, split, taken_out
+from nonlin.comparison.reading import Options, load
+from nonlin.comparison.splits import Split, in_order, sampled, split
 
 
 def check(data: Dataset, parts: list[Split]) -> None:
@@ -135,26 +137,53 @@ def test_baselines_learn_what_there_is(name: str) -> None:
         assert found["R²"]["constant"] == pytest.approx(0, abs=0.05)
 
 
-def test_groups_and_times_of_a_frame() -> None:
+ROWS = 61  # the last one has no target
+
+
+def ordered() -> Any:
     import pandas as pd
 
-    frame = pd.DataFrame({"x": np.sqrt(np.arange(60.0)), "who": np.arange(60) % 6, "y": np.arange(60.0) % 7})
-    frame["when"] = pd.date_range("2024-01-01", periods=60)[::-1].astype(str)
-    rest, values = taken_out(frame, group="who", time="when")
-    assert list(rest.columns) == ["x", "y"]
-    data = in_order(load(rest, "y", task="regression"), **values)
-    assert data.groups is not None
-    assert data.time is not None
-    np.testing.assert_array_equal(np.argsort(data.time), np.arange(60)[::-1])
-    np.testing.assert_array_equal(data.groups, np.arange(60) % 6)
-    assert data.notes[-2:] == (
-        "no group of rows is both trained and tested on (6 groups)",
-        "what is tested comes after what was trained on",
-    )
-    for wanted, message in (
-        (dict(group="whom"), "there is no column 'whom' that the rows' group could be told from"),
-        (dict(time=[1, 2]), "time must have a value for each row with a target: 60 rows, 2 values"),
-        (dict(time=["soon"] * 60), "time must be numbers or dates"),
-    ):
-        with pytest.raises(DataError, match=message):
-            in_order(data, **taken_out(rest, **wanted)[1])
+    frame = pd.DataFrame({"x": np.sqrt(np.arange(float(ROWS))), "who": np.arange(ROWS) % 6, "y": np.arange(float(ROWS)) % 7})
+    frame["when"] = pd.date_range("2024-01-01", periods=ROWS)[::-1].strftime("%d.%m.%Y")
+    frame.loc[ROWS - 1, "y"] = np.nan
+    return frame
+
+
+@pytest.mark.parametrize("kind", ["frame", "polars", "file"])
+def test_groups_and_times_are_columns_of_any_table(kind: str, tmp_path: Path) -> None:
+    frame: Any = ordered()
+    if kind == "polars":
+        frame = pytest.importorskip("polars").from_pandas(frame)
+    elif kind == "file":
+        frame.to_csv(tmp_path / "table.csv", index=False)
+        frame = tmp_path / "table.csv"
+    by_time = load(frame, "y", task="regression", options=Options(time="when", drop=("who",)))
+    assert by_time.features == 1
+    assert by_time.time is not None
+    np.testing.assert_array_equal(np.argsort(by_time.time), np.arange(ROWS - 1)[::-1])
+    assert by_time.notes[-1] == "what is tested comes after what was trained on"
+    by_group = load(frame, "y", task="regression", options=Options(group="who", features=("x", "who")))
+    assert by_group.features == 1
+    np.testing.assert_array_equal(by_group.groups, np.arange(ROWS - 1) % 6)
+    assert by_group.notes[-1] == "no group of rows is both trained and tested on (6 groups)"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(group="whom"), "--group: there is no column 'whom': did you mean who?"),
+        (dict(time="word"), "time must be numbers or dates"),
+        (dict(time="gap"), "time must have a value for each row: 1 is missing"),
+        (dict(time="when", group="who"), "rows are split by group or in the order of time, and both are given"),
+    ],
+)
+def test_groups_and_times_that_split_nothing(options: dict[str, str], message: str) -> None:
+    frame = ordered().assign(word="soon", gap=[np.nan, *range(ROWS - 1)])
+    with pytest.raises(DataError, match=re.escape(message)):
+        load(frame, "y", options=Options(**options))
+
+
+def test_groups_and_times_of_arrays_have_a_value_for_each_row() -> None:
+    with pytest.raises(DataError, match="time must have a value for each row with a target: 150 rows, 2 values"):
+        in_order(load("iris"), time=[1, 2])
+    np.testing.assert_array_equal(in_order(load("iris"), group=["a", "b"] * 75).groups, [0, 1] * 75)

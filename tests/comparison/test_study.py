@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 import nonlin as nl
-from nonlin.activation import Registry
 from nonlin.comparison import DataError, LedgerError, PlanError, compare, engine, load, read
 from nonlin.comparison.budget import Budget
 from nonlin.comparison.engine import MOST_ATTEMPTS, Local
 from nonlin.comparison.ledger import Ledger
 from nonlin.comparison.plan import Plan, gather
+from nonlin.definition import Registry
 from studies import SMALL, rows_of, table_of
 
 KILLED: dict[str, Any] = {**SMALL, "steps": 200}

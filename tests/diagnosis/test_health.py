@@ -9,7 +9,7 @@ from nonlin.diagnosis.health import Health, LayerHealth
 from nonlin.diagnosis.shape import shape_of
 
 
-def seen(activation: nl.Activation, z: torch.Tensor, **keywords: object) -> LayerHealth:
+def seen(activation: nl.Elementwise, z: torch.Tensor, **keywords: object) -> LayerHealth:
     health = Health(activation)
     health.update(z, **keywords)  # type: ignore[arg-type]
     return health.result()
@@ -35,7 +35,7 @@ def test_a_leaky_unit_is_never_dead() -> None:
 
 
 @pytest.mark.parametrize(("activation", "z"), [(nl.tanh, 2.178), (nl.sigmoid, 4.357)])
-def test_saturation_starts_where_the_slope_is_five_percent(activation: nl.Activation, z: float) -> None:
+def test_saturation_starts_where_the_slope_is_five_percent(activation: nl.Elementwise, z: float) -> None:
     assert seen(activation, torch.full((100, 1), z + 0.001)).saturated == 1
     assert seen(activation, torch.full((100, 1), z - 0.001)).saturated == 0
 

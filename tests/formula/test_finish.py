@@ -9,7 +9,7 @@ import pytest
 from mpmath import mp
 
 from nonlin import activations
-from nonlin.activation import Activation
+from nonlin.definition import Activation
 from nonlin.formula import Symbol, exp, log, maximum, where
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Expression, postorder, substitute

@@ -17,7 +17,7 @@ from nonlin.dialects import dialect
 NAMES = [name for name, entry in nl.activations.items() if entry.family != "own"]
 ARGUMENTS = {"threshold": (0.1, 0.2), "maxout": (2,)}
 over_names = pytest.mark.parametrize("name", NAMES)
-PARAMETERS = [n for n in NAMES if isinstance(nl.activations[n], nl.Activation) and nl.activations[n].parameters]
+PARAMETERS = [n for n in NAMES if isinstance(nl.activations[n], nl.Elementwise) and nl.activations[n].parameters]
 
 
 def make(name: str, **keywords: object) -> nn.Module:
@@ -227,7 +227,7 @@ def test_empty_meta_and_scalars(name: str, x: torch.Tensor) -> None:
     module = make(name)
     empty = module(torch.zeros(0, 6, 4, 4))
     assert empty.shape[0] == 0
-    if isinstance(nl.activations[name], nl.Activation) and not isinstance(nl.activations[name], nl.Gated):
+    if isinstance(nl.activations[name], nl.Elementwise) and not isinstance(nl.activations[name], nl.Gated):
         assert module(torch.tensor(0.5)).shape == ()
 
 

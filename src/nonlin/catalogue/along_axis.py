@@ -2,8 +2,9 @@
 
 import math
 
-from nonlin.activation import Parameter, activation
 from nonlin.catalogue.rectifiers import relu
+from nonlin.definition import Parameter, activation
+from nonlin.definition.layout import Groups
 from nonlin.formula import (
     concatenate,
     exp,
@@ -16,7 +17,6 @@ from nonlin.formula import (
     row_threshold,
     where,
 )
-from nonlin.layout import Groups
 
 _TEMPERATURE = Parameter(1.0, gt=0, lt=math.inf)
 

@@ -1,7 +1,7 @@
 """Sigmoids, other bounded functions, and the shrinkage functions."""
 
 from nonlin import formula
-from nonlin.activation import Parameter, activation
+from nonlin.definition import Parameter, activation
 from nonlin.formula import absolute, exp, maximum, minimum, where
 
 

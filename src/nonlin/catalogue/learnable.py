@@ -1,6 +1,6 @@
 """Learnable families: functions whose whole shape is learned."""
 
-from nonlin.activation import Parameter, activation
+from nonlin.definition import Parameter, activation
 from nonlin.formula import absolute, where
 
 

@@ -1,9 +1,8 @@
 """Gated pairs: an activation of one array times another, or of the two halves of one array."""
 
-from nonlin.activation import Parameter
 from nonlin.catalogue import bounded, rectifiers, self_gated
+from nonlin.definition import Parameter, gated
 from nonlin.formula import maximum, minimum, sigmoid
-from nonlin.gated import gated
 
 _SHAZEER = "Shazeer 2020, arXiv:2002.05202"
 

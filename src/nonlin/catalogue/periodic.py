@@ -1,7 +1,7 @@
 """Periodic: functions with waves in them."""
 
 from nonlin import formula
-from nonlin.activation import Parameter, activation
+from nonlin.definition import Parameter, activation
 from nonlin.formula import cos
 
 

@@ -1,6 +1,6 @@
 """Rectifiers: piecewise functions that pass what is positive."""
 
-from nonlin.activation import Parameter, activation
+from nonlin.definition import Parameter, activation
 from nonlin.formula import absolute, maximum, minimum, where
 
 

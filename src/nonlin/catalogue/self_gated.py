@@ -1,6 +1,6 @@
 """Self-gated: the input times a function of itself that lets through what is large."""
 
-from nonlin.activation import Parameter, activation
+from nonlin.definition import Parameter, activation
 from nonlin.formula import erf, exp, expm1, maximum, minimum, normal_cdf, pi, sigmoid, softplus, sqrt, tanh, where
 
 

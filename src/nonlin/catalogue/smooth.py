@@ -1,6 +1,6 @@
 """Smooth and exponential: soft versions of the rectifier."""
 
-from nonlin.activation import Parameter, activation
+from nonlin.definition import Parameter, activation
 from nonlin.formula import Constant, exp, expm1, log, sqrt, where
 
 

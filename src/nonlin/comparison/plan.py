@@ -11,7 +11,7 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 import nonlin
-from nonlin.activation import Activation
+from nonlin.definition import Elementwise
 from nonlin.wanted import WantedError, look_up, members
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus")
@@ -333,12 +333,12 @@ class Field:
 
     Attributes
     ----------
-    entries : dict of str to Activation
+    entries : dict of str to Elementwise
     """
 
-    entries: dict[str, Activation] = field(default_factory=dict)
+    entries: dict[str, Elementwise] = field(default_factory=dict)
 
-    def portable(self) -> dict[str, Activation]:
+    def portable(self) -> dict[str, Elementwise]:
         """Return them so that another process can load them: the user's own by definition, not by name."""
         return {label: entry.with_() if entry.family == "own" else entry for label, entry in self.entries.items()}
 
@@ -354,7 +354,7 @@ def gather(wanted: Iterable[Any]) -> Field:
 
     Parameters
     ----------
-    wanted : iterable of str or Activation
+    wanted : iterable of str or Elementwise
         Names, names with parameters such as ``leaky_relu(negative_slope=0.2)``, ``FILE.py:NAME``, families, or activations.
 
     Raises
@@ -367,11 +367,11 @@ def gather(wanted: Iterable[Any]) -> Field:
     >>> list(gather(["ReLU", "leaky_relu(negative_slope=0.2)"]).entries)
     ['relu', 'leaky_relu(negative_slope=0.2)']
     """
-    entries: dict[str, Activation] = {}
+    entries: dict[str, Elementwise] = {}
     items = [member for item in wanted for member in (isinstance(item, str) and members(item)) or [item]]
     for item in items:
         label, entry = _look_up(item)
-        if not isinstance(entry, Activation) or entry.operands != ("x",):
+        if not isinstance(entry, Elementwise) or entry.operands != ("x",):
             raise PlanError(f"{label} is no function of one number: a hidden layer here cannot have it")
         if lacking := [name for name, parameter in entry.parameters.items() if parameter.default is None]:
             raise PlanError(f"{label} needs {' and '.join(lacking)}: write {label}({lacking[0]}=...)")
@@ -383,7 +383,7 @@ def gather(wanted: Iterable[Any]) -> Field:
 
 def _look_up(item: Any) -> tuple[str, Any]:
     if not isinstance(item, str):
-        if isinstance(item, Activation):
+        if isinstance(item, Elementwise):
             known = nonlin.activations.get(item.name)
             defaults = {n: p.default for n, p in item.parameters.items()}
             changed = known is not None and defaults != {n: p.default for n, p in known.parameters.items()}

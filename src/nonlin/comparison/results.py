@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nonlin.activation import Activation
 from nonlin.comparison.plan import PlanError
+from nonlin.definition import Elementwise
 from nonlin.diagnosis.shape import Shape, shape_of
 
 
@@ -16,12 +16,12 @@ from nonlin.diagnosis.shape import Shape, shape_of
 class Ingredients:
     """What is known of an activation before training, computed once for all runs."""
 
-    activation: Activation
+    activation: Elementwise
     gains: dict[str, float]  # by what they are called in the plan
     shape: Shape
 
 
-def ingredients(activation: Activation, gains: Iterable[str]) -> Ingredients:
+def ingredients(activation: Elementwise, gains: Iterable[str]) -> Ingredients:
     """Compute what training needs to know of an activation.
 
     Examples

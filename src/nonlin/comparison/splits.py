@@ -15,26 +15,11 @@ from nonlin.comparison.data import DataError, Dataset, Integers
 MOST_VALIDATION_ROWS = 4000  # more would not choose better, and networks are judged on them again and again
 
 
-def taken_out(data: Any, **wanted: Any) -> tuple[Any, dict[str, Any]]:
-    """Return data without the columns that say how to split them, and the values of these; arrays are values already."""
-    values = {}
-    for what, column in wanted.items():
-        if isinstance(column, str):
-            if not (hasattr(data, "columns") and hasattr(data, "drop")):
-                raise DataError(
-                    f"{what} names a column of a DataFrame; for other data it is an array with a value for each row"
-                )
-            if column not in data.columns:
-                raise DataError(f"there is no column {column!r} that the rows' {what} could be told from")
-            values[what], data = data[column], data.drop(columns=column)
-        elif column is not None:
-            values[what] = column
-    return data, values
-
-
 def in_order(dataset: Dataset, group: Any = None, time: Any = None) -> Dataset:
     """Return a data set whose rows have a group, or a time."""
     notes = list(dataset.notes)
+    if group is not None and time is not None:
+        raise DataError("rows are split by group or in the order of time, and both are given")
     for what, values in (("group", group), ("time", time)):
         if values is not None and len(values) != len(dataset):
             raise DataError(f"{what} must have a value for each row with a target: {len(dataset)} rows, {len(values)} values")
@@ -54,11 +39,13 @@ def _seconds(time: Any) -> npt.NDArray[np.float64]:
     series = pd.Series(np.asarray(time))
     if not pd.api.types.is_numeric_dtype(series):
         try:
-            series = pd.Series(pd.to_datetime(series).astype("int64"))
+            series = pd.to_datetime(series)
         except (ValueError, TypeError) as error:
             raise DataError(f"time must be numbers or dates: {error}") from None
-    if series.isna().any():
-        raise DataError(f"time must have a value for each row: {int(series.isna().sum())} are missing")
+    if missing := int(series.isna().sum()):
+        raise DataError(f"time must have a value for each row: {missing} {'is' if missing == 1 else 'are'} missing")
+    if not pd.api.types.is_numeric_dtype(series):
+        series = series.astype("int64")
     return np.asarray(series, np.float64)
 
 

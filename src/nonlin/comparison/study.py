@@ -12,7 +12,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from nonlin.activation import Activation
 from nonlin.comparison.analysis import Analysis, analyse
 from nonlin.comparison.budget import Budget
 from nonlin.comparison.data import Dataset
@@ -23,7 +22,8 @@ from nonlin.comparison.models import resolve
 from nonlin.comparison.plan import DEFAULT_ACTIVATIONS, Field, Plan, PlanError, gather, versions
 from nonlin.comparison.reading import Options, load
 from nonlin.comparison.running import Board, Progress, Run
-from nonlin.comparison.splits import in_order, taken_out
+from nonlin.comparison.splits import in_order
+from nonlin.definition import Elementwise
 from nonlin.formula.expression import Application, postorder
 
 MOST_ROWS = 20_000  # longer tables are sampled unless the user says how many rows
@@ -145,7 +145,7 @@ def compare(
     data: Any,
     target: Any = None,
     *,
-    activations: Iterable[str | Activation] | None = None,
+    activations: Iterable[str | Elementwise] | None = None,
     model: Callable[[Any], Any] | str | None = None,
     widths: int | Sequence[int] | None = None,
     depth: int | None = None,
@@ -226,8 +226,8 @@ def compare(
         ``"accuracy"``, ``"balanced accuracy"``, ``"AUC"`` or ``"log loss"``; ``"R2"`` or ``"MAE"``. What networks are chosen
         and judged by: accuracy and R² by default.
     group, time : str or array_like, optional
-        A column of the DataFrame, or a value for each row: rows of one group are never both trained and tested on; nothing is
-        tested on rows older than those it was trained on.
+        A column of the table, or a value for each row with a target: rows of one group are never both trained and tested on;
+        nothing is tested on rows older than those it was trained on.
     rows : int, optional
         Longer tables are sampled down to so many rows: 20,000 by default.
     budget : float or str, optional
@@ -277,8 +277,9 @@ def compare(
 
     begun = perf_counter()  # the budget is for all of it
     seconds = _seconds(budget)
-    options = Options(sep, decimal, encoding, *(_names(columns) for columns in (drop, features, categorical)))
-    data, values = taken_out(data, group=group, time=time)
+    columns = {what: column for what, column in (("group", group), ("time", time)) if isinstance(column, str)}
+    values = {what: rows for what, rows in (("group", group), ("time", time)) if what not in columns}
+    options = Options(sep, decimal, encoding, _names(drop), _names(features), _names(categorical), **columns)
     sets = {key: in_order(one, **values) for key, one in _datasets(data, target, task, name, options).items()}
     known = gather(
         DEFAULT_ACTIVATIONS if activations is None else [activations] if isinstance(activations, str) else activations
@@ -493,7 +494,7 @@ _SIMPLE = frozenset(
 )
 
 
-def _operations(entry: Activation) -> int:
+def _operations(entry: Elementwise) -> int:
     """Return what value and derivative of an activation cost, in simple operations."""
     nodes = {node for formula in (entry.formula, entry.derivative_formula()) for node in postorder(formula)}
     return sum(1 if node.primitive.name in _SIMPLE else 10 for node in nodes if isinstance(node, Application))

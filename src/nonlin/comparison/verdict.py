@@ -267,7 +267,8 @@ def more_seeds(table: Table) -> list[str]:
     if len(compared) < 2 or not table.decidable:
         return []
     found = f"a difference of {table.size(table.detectable)} from the leader is found in four of five studies"
-    lines = [f"With {table.pairs} paired runs, {found}, corrected for all {table.comparisons} comparisons."]
+    corrected = f", corrected for all {table.comparisons} comparisons" if table.comparisons > 1 else ""
+    lines = [f"With {table.pairs} paired runs, {found}{corrected}."]
     by_seeds: list[str] = []
     by_splits: list[str] = []
     for entry in table.tied[1:]:

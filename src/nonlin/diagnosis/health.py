@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nonlin.activation import Activation
+from nonlin.definition import Elementwise
 from nonlin.diagnosis.shape import Shape, shape_of
 
 EPS = 0.05
@@ -67,7 +67,7 @@ class Health:
 
     Parameters
     ----------
-    activation : Activation
+    activation : Elementwise
     stack : int
         How many leading axes count models.
     shape : Shape, optional
@@ -83,7 +83,7 @@ class Health:
     (1, 1)
     """
 
-    def __init__(self, activation: Activation, stack: int = 0, shape: Shape | None = None) -> None:
+    def __init__(self, activation: Elementwise, stack: int = 0, shape: Shape | None = None) -> None:
         self._activation = activation
         self._shape = shape or shape_of(activation)
         self._stack = stack

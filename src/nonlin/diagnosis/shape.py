@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nonlin.activation import Activation
+from nonlin.definition import Elementwise
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Shape:
 
 
 @lru_cache(maxsize=256)
-def shape_of(activation: Activation) -> Shape:
+def shape_of(activation: Elementwise) -> Shape:
     """Compute from an activation's facts what the definitions need.
 
     Examples

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.activation import instances
-from nonlin.axis import AxisFunction
+from nonlin.definition import AxisFunction
+from nonlin.definition.base import instances
+from nonlin.definition.layout import Groups
 from nonlin.formula.operations import RowOperation
 from nonlin.kernels import rows
+from nonlin.kernels.precision import get_precision
 from nonlin.kernels.reductions import compute as compute_rows, hidden_on
-from nonlin.layout import Groups
-from nonlin.precision import get_precision
 from nonlin.torch.addresses import PLAIN, address, check_memory
 from nonlin.torch.elementwise import reduced
 from nonlin.torch.memory import empty_like, has_memory

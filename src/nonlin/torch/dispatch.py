@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from nonlin.activation import Activation
-from nonlin.layout import Gate, Halves
+from nonlin.definition import Elementwise
+from nonlin.definition.layout import Gate, Halves
 from nonlin.torch import elementwise
 from nonlin.torch.axis import (
     evaluate_along_axis as evaluate_along_axis,
@@ -16,7 +16,7 @@ from nonlin.torch.axis import (
 )
 
 
-def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Tensor:
+def evaluate(entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], keywords: Mapping[str, Any]) -> Tensor:
     """Compute an elementwise activation, or a derivative, of tensors.
 
     Raises
@@ -29,6 +29,6 @@ def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], k
     return elementwise.evaluate(entry, wrt, order, operands)
 
 
-def split(entry: Activation, x: Tensor, axis: int, gate: Gate) -> tuple[Tensor, Tensor]:
+def split(entry: Elementwise, x: Tensor, axis: int, gate: Gate) -> tuple[Tensor, Tensor]:
     """Return views of the halves of a tensor that a pair takes for its gate and its value."""
     return Halves.split(entry.name, x, axis, gate)

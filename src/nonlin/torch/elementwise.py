@@ -18,13 +18,14 @@ from torch.autograd.function import once_differentiable
 from torch.fx.proxy import Proxy
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.activation import Activation, instances
+from nonlin.definition import Elementwise
+from nonlin.definition.base import instances
 from nonlin.formula.calculus import canonical, differentiate, simplest
 from nonlin.formula.expression import Expression, Symbol, substitute, symbols
 from nonlin.formula.primitives import absolute, multiply, where
 from nonlin.kernels import big
+from nonlin.kernels.precision import get_precision
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
-from nonlin.precision import get_precision
 from nonlin.torch.addresses import PLAIN, check_memory
 from nonlin.torch.memory import INPUT, Layout, Memory, Plan, has_memory, plan as plan_for
 from nonlin.torch.spelling import Program
@@ -61,14 +62,14 @@ class Operation:
 
     Parameters
     ----------
-    entry : Activation
+    entry : Elementwise
     wrt : tuple of str
         What the activation is differentiated with respect to, one after the other.
     gradients : int
         How many incoming gradients there are.
     """
 
-    def __init__(self, entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> None:
+    def __init__(self, entry: Elementwise, wrt: tuple[str, ...] = (), gradients: int = 0) -> None:
         self.entry = entry
         self.wrt = wrt
         self.gradients = gradients
@@ -90,7 +91,7 @@ class Operation:
 
     def __call__(self, *operands: Any, memory: Memory = "exact") -> Tensor:
         if _transforms_are_active():
-            applied: Tensor = Elementwise.apply(self, *operands)  # type: ignore[no-untyped-call]
+            applied: Tensor = ElementwiseFunction.apply(self, *operands)  # type: ignore[no-untyped-call]
             return applied
         if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and any(map(_requires_grad, operands))):
             plan = self._plan(operands, memory)
@@ -284,7 +285,7 @@ def _forget_program(program: tuple[Any, ...]) -> None:
 _program._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def spelled(entry: Activation, wrt: str, gradients: int, operands: Sequence[Any]) -> Tensor:
+def spelled(entry: Elementwise, wrt: str, gradients: int, operands: Sequence[Any]) -> Tensor:
     """Compute an operation in torch operations."""
     entry = entry.root
     arrays, names = gradients + len(entry.operands), _names(entry, gradients)
@@ -320,14 +321,14 @@ def _is_constant(number: float) -> bool:
     return hasattr(shapes, "has_static_value") and shapes.has_static_value(number)
 
 
-def traced(entry: Activation, wrt: str, operands: Sequence[Any]) -> Tensor:
+def traced(entry: Elementwise, wrt: str, operands: Sequence[Any]) -> Tensor:
     """Compute in a program that torch traces: a formula of torch operations, differentiated by our own formula once."""
     if torch.is_grad_enabled() and any(isinstance(o, Tensor) and o.requires_grad for o in operands):
         return Traced.apply(entry, wrt, *operands)  # type: ignore[no-any-return, no-untyped-call]
     return spelled(entry, wrt, 0, operands)
 
 
-def result_dtype(entry: Activation, gradients: int, operands: Sequence[Any]) -> torch.dtype:
+def result_dtype(entry: Elementwise, gradients: int, operands: Sequence[Any]) -> torch.dtype:
     """Return the dtype of an operation's result: parameters take no part in it.
 
     Raises
@@ -360,11 +361,11 @@ def _keeps_integers(key: str) -> bool:
 _keeps_integers._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def _names(entry: Activation, gradients: int) -> tuple[str, ...]:
+def _names(entry: Elementwise, gradients: int) -> tuple[str, ...]:
     return (*(f"dy_{k}" for k in range(gradients)), *entry.operands, *entry.parameters)
 
 
-def _slope(entry: Activation, wrt: tuple[str, ...]) -> Expression:
+def _slope(entry: Elementwise, wrt: tuple[str, ...]) -> Expression:
     if not wrt:
         return canonical(entry.formula)
     formula = entry.formula
@@ -376,7 +377,7 @@ def _slope(entry: Activation, wrt: tuple[str, ...]) -> Expression:
     return formula
 
 
-def operation(entry: Activation, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
+def operation(entry: Elementwise, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
     """Return the operation; an entry keeps its own."""
     entry, key = entry.root, (wrt if len(wrt) < 2 else tuple(sorted(wrt)), gradients)
     found = entry.rooms["torch"].get(key)
@@ -420,7 +421,7 @@ def reduced(gradient: Tensor, like: Tensor | _Like) -> Tensor:
     return gradient if gradient.dtype is like.dtype else gradient.to(like.dtype)
 
 
-class Elementwise(torch.autograd.Function):
+class ElementwiseFunction(torch.autograd.Function):
     """An operation with its derivatives: reverse, forward and vectorized, to any order."""
 
     @staticmethod
@@ -478,7 +479,7 @@ class Elementwise(torch.autograd.Function):
 
 # Function.apply binds default arguments of forward by its signature at every call, which takes longer than the rest; without a
 # functorch transform it then comes here.
-_apply: Callable[..., Any] = super(torch.autograd.Function, Elementwise).apply
+_apply: Callable[..., Any] = super(torch.autograd.Function, ElementwiseFunction).apply
 
 
 class Economical(torch.autograd.Function):
@@ -518,7 +519,7 @@ class Traced(torch.autograd.Function):
     """The same for Dynamo, which takes no function with a jvp or vmap of its own."""
 
     @staticmethod
-    def forward(entry: Activation, wrt: str, *operands: Any) -> Tensor:
+    def forward(entry: Elementwise, wrt: str, *operands: Any) -> Tensor:
         return spelled(entry, wrt, 0, operands)
 
     @staticmethod
@@ -589,7 +590,7 @@ _ONE_OPERATOR: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def evaluate(entry: Activation, wrt: str, order: int, operands: Sequence[Any], memory: Memory = "exact") -> Tensor:
+def evaluate(entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], memory: Memory = "exact") -> Tensor:
     """Compute an activation, or a derivative, of tensors."""
     if torch.compiler.is_compiling():
         known = order == 0 and entry.family != "own" and entry.name in _ONE_OPERATOR

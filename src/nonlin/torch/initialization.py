@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nonlin.activation import Activation, get
-from nonlin.gated import Gated
+from nonlin.definition import Elementwise, Gated, get
 from nonlin.torch.layers import ElementwiseLayer
 from nonlin.torch.replacement import activation_of
 
@@ -56,7 +55,7 @@ def gain(activation: Any, **parameters: float) -> float:
         parameters = means | parameters
     else:
         entry = get(activation)
-    if not isinstance(entry, Activation):
+    if not isinstance(entry, Elementwise):
         raise ValueError(f"gain: {entry.name} is a function of a whole row, which has no gain")
     values = {name: parameters.pop(name, parameter.default) for name, parameter in entry.parameters.items()}
     if parameters:
@@ -72,7 +71,7 @@ def gain(activation: Any, **parameters: float) -> float:
 
 
 @lru_cache(maxsize=256)
-def _second_moment(entry: Activation, values: tuple[float, ...]) -> float:
+def _second_moment(entry: Elementwise, values: tuple[float, ...]) -> float:
     # The normal density times an exponential is so small beyond 14 that the trapezoidal rule has all digits, kinks apart.
     steps = 1_000_001 if not isinstance(entry, Gated) else 2_001
     z = np.linspace(-14, 14, steps)

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.activation import Activation, Parameter
+from nonlin.definition import Elementwise, Gated, Parameter
+from nonlin.definition.layout import Gate, Halves
 from nonlin.dialects import dialect
-from nonlin.gated import Gated
-from nonlin.layout import Gate, Halves
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
 from nonlin.torch.memory import Memory
@@ -94,7 +93,7 @@ class Layer(nn.Module, metaclass=LayerClass):
 class ElementwiseLayer(Layer):
     """A layer that applies an activation to every element; its parameters may be learned, one for all or one per channel."""
 
-    entry: ClassVar[Activation]
+    entry: ClassVar[Elementwise]
     parameter_names: ClassVar[dict[str, str]]
     """What the layer calls each parameter of the activation."""
 
@@ -279,7 +278,7 @@ def _constraint(layer: str, parameter: Parameter, values: dict[str, Any], name: 
 # --- making classes -------------------------------------------------------------------------------------------------------
 
 
-def _signature(entry: Activation, names: dict[str, str]) -> inspect.Signature:
+def _signature(entry: Elementwise, names: dict[str, str]) -> inspect.Signature:
     arguments = []
     if isinstance(entry, Gated):
         arguments += [
@@ -306,7 +305,7 @@ def _signature(entry: Activation, names: dict[str, str]) -> inspect.Signature:
     return inspect.Signature(arguments)
 
 
-def _documentation(entry: Activation, names: dict[str, str]) -> str:
+def _documentation(entry: Elementwise, names: dict[str, str]) -> str:
     lines = [entry.summary, "", f"    {entry.name} = {entry.formula}", "", "Parameters", "----------"]
     if isinstance(entry, Gated):
         lines += ["dim : int", "    Along which axis one tensor is split.", 'gate : {"first", "second", "even"}']
@@ -327,7 +326,7 @@ def _documentation(entry: Activation, names: dict[str, str]) -> str:
     return "\n".join([*lines, "", "References", "----------", entry.source] if entry.source else lines)
 
 
-def make_layer(entry: Activation) -> type[ElementwiseLayer]:
+def make_layer(entry: Elementwise) -> type[ElementwiseLayer]:
     """Make the class of an activation's layers."""
     call = _torch_call(entry.name)
     spelled = {} if call is None else call.parameters

@@ -6,13 +6,12 @@ from typing import Any
 
 from torch import nn
 
-from nonlin.activation import Activation, get
-from nonlin.axis import AxisFunction
+from nonlin.definition import Activation, AxisFunction, get
 from nonlin.torch.layers import class_name, make_layer
 from nonlin.torch.special import SPECIAL, make_axis_layer
 
 
-def layer(activation: str | Activation | AxisFunction) -> type[nn.Module]:
+def layer(activation: str | Activation) -> type[nn.Module]:
     """Return the class of an activation's layers.
 
     Parameters

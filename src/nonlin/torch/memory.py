@@ -30,9 +30,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nonlin.activation import Activation
 from nonlin.arithmetic.inversion import CELLS, RANGE, SlopeTable, find_breaks
 from nonlin.arithmetic.lowering import interpret
+from nonlin.definition import Elementwise
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import canonical, differentiate, simplest, slope_by_value
 from nonlin.formula.constants import constant_value
@@ -40,7 +40,7 @@ from nonlin.formula.expression import Application, Constant, Expression, Symbol,
 from nonlin.formula.primitives import greater, where
 from nonlin.kernels import memory as big_memory
 from nonlin.kernels.passes import Field, Pass, Result, make_pass
-from nonlin.precision import get_precision
+from nonlin.kernels.precision import get_precision
 from nonlin.torch.addresses import address, check_memory
 from nonlin.torch.spelling import DTYPE_NAMES, program_of
 
@@ -310,7 +310,7 @@ class Plans:
     input, and less memory is asked for, parameters that stay the same for a while get one of their own: it takes long to make.
     """
 
-    def __init__(self, entry: Activation) -> None:
+    def __init__(self, entry: Elementwise) -> None:
         self._entry = entry
         self._defaults = tuple(p.default for p in entry.parameters.values())
         self._made: dict[Any, Plan] = {}
@@ -350,7 +350,7 @@ class Plans:
         return found
 
 
-def plan(entry: Activation, numbers: tuple[float, ...], dtype: torch.dtype, memory: Memory) -> Plan:
+def plan(entry: Elementwise, numbers: tuple[float, ...], dtype: torch.dtype, memory: Memory) -> Plan:
     """Return what to keep for an activation whose parameters are numbers."""
     plans = entry.root.rooms["torch"].get("plans")
     if plans is None:
@@ -358,7 +358,7 @@ def plan(entry: Activation, numbers: tuple[float, ...], dtype: torch.dtype, memo
     return plans.find(numbers, dtype, memory)  # type: ignore[no-any-return]
 
 
-def _make_plan(entry: Activation, numbers: Mapping[str, float], width: str, memory: Memory) -> Plan:
+def _make_plan(entry: Elementwise, numbers: Mapping[str, float], width: str, memory: Memory) -> Plan:
     if len(entry.operands) > 1:
         return INPUT
     formula = canonical(substitute(entry.formula, numbers))
@@ -370,7 +370,7 @@ def _make_plan(entry: Activation, numbers: Mapping[str, float], width: str, memo
     return _low_plan(entry, formula, tuple(numbers.values()), half=width == "half")
 
 
-def _plan_of_levels(entry: Activation, formula: Expression, names: tuple[str, ...]) -> Plan | None:
+def _plan_of_levels(entry: Elementwise, formula: Expression, names: tuple[str, ...]) -> Plan | None:
     """Return a plan for a slope that has one value or two, or None."""
     if len(entry.operands) > 1:
         return None
@@ -473,7 +473,7 @@ def _opposite(condition: Expression) -> Expression:
 _FAR = 1e6
 
 
-def _low_plan(entry: Activation, formula: Expression, numbers: tuple[float, ...], *, half: bool) -> Plan:
+def _low_plan(entry: Elementwise, formula: Expression, numbers: tuple[float, ...], *, half: bool) -> Plan:
     x = np.unique(np.concatenate([np.linspace(-200, 200, 160_001), *(s * np.geomspace(1e-6, _FAR, 4000) for s in (-1, 1))]))
 
     def value(x: Array) -> Any:
@@ -509,7 +509,7 @@ _STEEPEST = 16.0
 _ALLOWED = {"output": 1e-5, "output and bit": 1e-3, "slope code": _STEEPEST / 255}
 
 
-def _holds(plan: Plan, entry: Activation, numbers: tuple[float, ...]) -> bool:
+def _holds(plan: Plan, entry: Elementwise, numbers: tuple[float, ...]) -> bool:
     """Whether a plan gives the right gradients on a sample: one that waves has more turns than were found, for example."""
     from nonlin.torch.elementwise import operation
 

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.activation import Activation, activations, get
-from nonlin.axis import AxisFunction
+from nonlin.definition import Activation, AxisFunction, activations, get
 from nonlin.dialects import dialect
 from nonlin.torch.layers import ElementwiseLayer, Layer
 from nonlin.torch.making import layer
@@ -67,7 +66,7 @@ def _torch_layers() -> dict[type[nn.Module], list[tuple[str, Mapping[str, str], 
 _TORCH_LAYERS = _torch_layers()
 
 
-def activation_of(module: nn.Module) -> tuple[Activation | AxisFunction, dict[str, Any]] | None:
+def activation_of(module: nn.Module) -> tuple[Activation, dict[str, Any]] | None:
     """Return the activation that a layer of torch's or ours applies, and the values of its parameters, or None."""
     if isinstance(module, ElementwiseLayer):
         entry = get("gelu_tanh") if getattr(module, "approximate", None) == "tanh" else module.entry
@@ -158,7 +157,7 @@ class _Wanted:
         if isinstance(key, type) and issubclass(key, nn.Module):
             known = _TORCH_LAYERS.get(key)
             self.entry = known[0][0] if known else getattr(getattr(key, "entry", None), "name", None)
-        elif callable(key) and not isinstance(key, (Activation, AxisFunction)):
+        elif callable(key) and not isinstance(key, Activation):
             raise TypeError(f"replace: a key must be a class of layers or an activation, got {key!r}")
         else:
             self.entry = get(key).name
@@ -180,7 +179,7 @@ class _Wanted:
             return target
         if isinstance(target, type) and issubclass(target, nn.Module):
             cls: Any = target
-        elif callable(target) and not isinstance(target, (Activation, AxisFunction)):
+        elif callable(target) and not isinstance(target, Activation):
             made: nn.Module = target(before)
             return made
         else:

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.activation import Activation, get
-from nonlin.axis import AxisFunction
 from nonlin.catalogue.learnable import rational
 from nonlin.catalogue.rectifiers import prelu, rrelu, step
 from nonlin.catalogue.self_gated import gelu, gelu_tanh
+from nonlin.definition import AxisFunction, Elementwise, Gated, get
 from nonlin.fitting import fit_rational
-from nonlin.gated import Gated
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
 from nonlin.torch.axis import along_axis
@@ -150,10 +148,10 @@ class Step(ElementwiseLayer):
     entry = step
     parameter_names: ClassVar[dict[str, str]] = {}
 
-    def __init__(self, surrogate: str | Activation | None = None, scale: float = 1.0, *, memory: Memory = "exact") -> None:
+    def __init__(self, surrogate: str | Elementwise | None = None, scale: float = 1.0, *, memory: Memory = "exact") -> None:
         nn.Module.__init__(self)
         found = None if surrogate is None else get(surrogate)
-        if found is not None and (not isinstance(found, Activation) or isinstance(found, Gated)):
+        if found is not None and (not isinstance(found, Elementwise) or isinstance(found, Gated)):
             raise ValueError(f"Step: surrogate must be an elementwise activation, got {found.name}")
         if not scale > 0:
             raise ValueError(f"Step: scale must be > 0, got {scale}")

@@ -17,6 +17,8 @@ class Options:
         Of a text file: what separates columns, ``.`` or ``,`` in numbers, and for example ``latin-1``.
     drop, features, categorical : tuple of str
         Columns to leave out; the only ones to learn from; those whose numbers are names.
+    group, time : str, optional
+        Columns that say how rows are split; nothing is learned from them.
     """
 
     sep: str | None = None
@@ -25,6 +27,8 @@ class Options:
     drop: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    group: str | None = None
+    time: str | None = None
 
     def __post_init__(self) -> None:
         if self.sep is not None:

@@ -16,6 +16,7 @@ from nonlin.comparison.reading.files import listed
 from nonlin.comparison.reading.leaks import leaks
 from nonlin.comparison.reading.objects import as_array, is_frame
 from nonlin.comparison.reading.options import Options
+from nonlin.comparison.splits import in_order
 
 _LARGEST = float(np.finfo(np.float32).max)  # networks compute in float32
 
@@ -58,8 +59,12 @@ def from_frame(frame: Any, target: Any, task: str | None, name: str, options: Op
         raise DataError("it has no rows")
     for option in ("drop", "features", "categorical"):
         _check_columns(frame, [column for column in getattr(options, option) if column != called], f"--{option}: ")
-    frame = frame[list(options.features)] if options.features else frame
-    frame = frame.drop(columns=[column for column in options.drop if column != called])
+    split_by = {what: column for what in ("group", "time") if (column := getattr(options, what)) is not None}
+    for what, column in split_by.items():
+        _check_columns(frame, [column], f"--{what}: ")
+    whole = frame
+    unused = {*options.drop, *split_by.values()}
+    frame = frame[[column for column in options.features or frame.columns if column not in unused]]
     comma_likely = any("semicolons" in note or "tabs" in note for note in notes)
     said: list[str] = []
     keep, codes, classes = read_target(
@@ -90,7 +95,12 @@ def from_frame(frame: Any, target: Any, task: str | None, name: str, options: Op
             f"it has no column to learn from besides {called}" + (f"; left out: {listed(left_out)}" if left_out else "")
         )
     hints = leaks([_only(each, keep) for each in features], codes, classes, called)
-    return _finish(name, features, keep, codes, classes, [*hints, *notes, *said], left_out)
+    finished = _finish(name, features, keep, codes, classes, [*hints, *notes, *said], left_out)
+    read = {
+        what: meaning(whole[column].reset_index(drop=True), options.decimal, comma_likely)[0]
+        for what, column in split_by.items()
+    }
+    return in_order(finished, **{what: values[keep] for what, values in read.items()})
 
 
 def _check_columns(frame: Any, wanted: Iterable[str], option: str = "") -> None:

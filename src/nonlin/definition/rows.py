@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nonlin.activation import Parameter, activation, changed_parameters, check_known, kept_by_rooms, numbered, reduced
 from nonlin.containers import unwrapped, wrapped
-from nonlin.definition import Definition
+from nonlin.definition.base import Activation
+from nonlin.definition.layout import Groups, Rows, check_axis
+from nonlin.definition.parameter import Parameter
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import Application, Expression, FormulaError, Symbol, postorder, rebuild, substitute, symbols
 from nonlin.formula.latex import latex
@@ -23,15 +22,13 @@ from nonlin.formula.operations import RowOperation, Side
 from nonlin.formula.rows import parts, row_max
 from nonlin.frameworks import room
 from nonlin.kernels import memory, rows as compiled_rows
+from nonlin.kernels.precision import get_precision
 from nonlin.kernels.reductions import compute, hidden_on, with_finite_peak
 from nonlin.kernels.rows import Normalization, find_normalization
 from nonlin.kernels.ufunc import is_integral
-from nonlin.layout import Groups, Rows, check_axis
-from nonlin.precision import get_precision
 
 Array: TypeAlias = npt.NDArray[Any]
 _BLOCK = 1 << 15  # elements that are worked on at a time: a few float64 copies of them fit the cache
-_KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
@@ -39,7 +36,7 @@ def _is_floating(dtype: np.dtype[Any]) -> bool:
     return dtype.char in "efd" or dtype.name == "bfloat16"  # float8, whose kind is f, too, is none of ours
 
 
-class AxisFunction:
+class AxisFunction(Activation, layout=Rows()):
     """A function of all the entries along an axis, such as softmax.
 
     Made by the decorator :func:`nonlin.activation` with ``along="axis"``; the catalogue's stand in ``nonlin`` by name. Its
@@ -50,20 +47,6 @@ class AxisFunction:
     float32, within 2 ulp, unless :func:`nonlin.precision` asks for exact results. Integers become float64, or stay integers
     where the function only selects among them. NaN in a row makes the row NaN. What is missing (a masked entry, NA) takes no
     part, as if ``where`` had left it out.
-
-    Attributes
-    ----------
-    name : str
-    formula : Expression
-        The formula as its author wrote it, of x and of what becomes of its row.
-    parameters : Mapping[str, Parameter]
-    layout : Rows
-    source : str
-        Where the formula comes from.
-    aliases : tuple of str
-    family : str
-    root : AxisFunction
-        What this is with other defaults, or itself: all that is derived for one is derived for the other.
 
     Examples
     --------
@@ -78,31 +61,17 @@ class AxisFunction:
     [ 0.25 -0.25]
     """
 
+    layout: Rows
+    _kind = "axis function"
+
     def __init__(self, name: str, formula: Expression, **fields: Any) -> None:
-        self.definition = definition = Definition(name, formula, **{"layout": Rows(), **fields})
-        self.name = self.__name__ = self.__qualname__ = name
-        self.formula = formula
-        self.operands = definition.operands
-        self.layout: Rows = definition.layout  # type: ignore[assignment]
-        self.masked = definition.masked
-        self.source = definition.source
-        self.aliases = definition.aliases
-        self.family = definition.family
-        self.__module__ = definition.module
-        self.parameters: Mapping[str, Parameter] = MappingProxyType(dict(definition.parameters))
-        self.rooms = kept_by_rooms()
-        self.root: AxisFunction = self
-        self.key = numbered(self)
-        self.__signature__ = _signature(self)
+        super().__init__(name, formula, **fields)
         # What the signature says, in plain tuples and dicts: faster at every call, and torch's compiler can follow.
         _, *takes = self.__signature__.parameters.values()
         self._names = tuple(p.name for p in takes)
         self._positional = tuple(p.name for p in takes if p.kind is _POSITIONAL)
         self._checked = dict(self.parameters)
         self._defaults: dict[str, Any] = {p.name: p.default for p in takes if p.default is not p.empty}
-        doc = inspect.cleandoc(definition.doc)
-        self.summary = doc.partition("\n")[0]
-        self.__doc__ = _documentation(self, doc)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Apply the function; see its own documentation."""
@@ -198,22 +167,6 @@ class AxisFunction:
     def normalization(self) -> tuple[Normalization, str | None] | None:
         """How compiled rows compute the function, and which parameter is the temperature; None if they do not."""
         return None if isinstance(self.layout, Groups) else find_normalization(self.formula)
-
-    def with_(self, **defaults: float) -> AxisFunction:
-        """Return this function with other defaults of its parameters.
-
-        Examples
-        --------
-        >>> import nonlin as nl
-        >>> print(nl.softmax.with_(temperature=1e-3)([1.0, 2.0]))
-        [0. 1.]
-        """
-        check_known(self, defaults)
-        self.check(**defaults)
-        changed = replace(self.definition, parameters=changed_parameters(self.parameters, defaults))
-        made = AxisFunction(**vars(changed))
-        made.root = self.root
-        return made
 
     def check(self, **values: Any) -> None:
         """Check parameter values against their bounds."""
@@ -397,12 +350,6 @@ class AxisFunction:
             missing = _with_axis(absent.reshape(moved), axis)
         return wrapped(result, x, missing)
 
-    def __repr__(self) -> str:
-        return f"<axis function {self.name}{self.__signature__}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return reduced(self)
-
 
 @cache
 def _name(dtype: np.dtype[Any]) -> str:
@@ -417,53 +364,3 @@ def _as_rows(array: Array, axis: int, length: int | None = None) -> Array:
 
 def _with_axis(rows: Array, axis: int) -> Array:
     return rows if axis == rows.ndim - 1 else np.ascontiguousarray(np.moveaxis(rows, -1, axis))
-
-
-# --- making one -------------------------------------------------------------------------------------------------------
-
-
-def _signature(of: AxisFunction) -> inspect.Signature:
-    """x, parameters that have to be given, axis; then by keyword only the other parameters, where and out."""
-    required = [inspect.Parameter(n, _POSITIONAL) for n, p in of.parameters.items() if p.default is None]
-    optional: dict[str, Any] = {n: p.default for n, p in of.parameters.items() if p.default is not None}
-    optional |= {"out": None} if of.masked is None else {"where": None, "out": None}
-    return inspect.Signature(
-        [
-            inspect.Parameter("x", _POSITIONAL),
-            *required,
-            inspect.Parameter("axis", _POSITIONAL, default=-1),
-            *(inspect.Parameter(name, _KEYWORD, default=default) for name, default in optional.items()),
-        ]
-    )
-
-
-def _documentation(of: AxisFunction, doc: str) -> str:
-    lines = [doc, "", f"    {of.name} = {of.formula}", "", "Parameters", "----------", "x : array_like"]
-    for name, parameter in of.parameters.items():
-        default = "" if parameter.default is None else f", default {parameter.default}"
-        allowed = f", {parameter.describe()}" if parameter.bounds else ""
-        lines.append(f"{name} : number{default}{allowed}")
-    lines += ["axis : int", "    The axis that the function runs along; the last one by default."]
-    if of.masked is not None:
-        masked = "0" if of.masked == 0 else of.masked
-        lines += ["where : array_like of bool, optional", f"    Entries that take part; the others become {masked}."]
-    lines += ["out : ndarray, optional", "    Where to put the result."]
-    return "\n".join([*lines, "", "References", "----------", of.source] if of.source else lines)
-
-
-def along_axis(
-    *, masked: float | None = None, source: str = "", aliases: tuple[str, ...] = (), name: str | None = None
-) -> Callable[[Callable[..., Any]], AxisFunction]:
-    """Make an axis function: short for :func:`nonlin.activation` with ``along="axis"``.
-
-    Examples
-    --------
-    >>> import nonlin as nl
-    >>> @nl.along_axis()
-    ... def centred(x):
-    ...     return x - nl.row_sum(x) / nl.row_sum(1)
-    >>> print(centred([[1, 2, 3], [4, 5, 6]], axis=0))
-    [[-1.5 -1.5 -1.5]
-     [ 1.5  1.5  1.5]]
-    """
-    return activation(along="axis", masked=masked, source=source, aliases=aliases, name=name)

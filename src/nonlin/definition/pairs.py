@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from nonlin.activation import Activation, activation
+from nonlin.definition.elementwise import Elementwise
+from nonlin.definition.layout import Gate, Halves
 from nonlin.formula.expression import Expression, FormulaError, Symbol
 from nonlin.formula.primitives import absolute, where
 from nonlin.frameworks import room
 from nonlin.kernels.ufunc import Function
-from nonlin.layout import Gate, Halves
 
 _OPERANDS = {"gate": "x", "value": "value"}
 
 
-class Gated(Activation):
+class Gated(Elementwise, layout=Halves()):
     """An activation of two arrays, ``gate(x)*value``; given one array, of the two halves of an axis.
 
     Made by the decorator :func:`gated`; the catalogue's stand in ``nonlin`` by name. Two arrays broadcast as for any
@@ -44,10 +42,8 @@ class Gated(Activation):
     layout: Halves
 
     def __init__(self, name: str, formula: Expression, **fields: Any) -> None:
-        super().__init__(name, formula, **{"layout": Halves(), **fields})
+        super().__init__(name, formula, **fields)
         self.gate: Gate = self.layout.gate
-        self.__signature__ = _signature(self)
-        self.__doc__ = f"{self.__doc__}\n\n{_ONE_ARRAY.format(gate=self.gate)}"
 
     def derivative(self, *arguments: Any, order: int = 1, wrt: str = "gate", **keywords: Any) -> Any:
         """Evaluate a derivative.
@@ -136,59 +132,3 @@ class Gated(Activation):
     def facts(self) -> Any:
         """A function of two arrays has no facts: those of its gate are what there is to know."""
         raise ValueError(f"{self.name} has no facts: it is a function of two arrays; its gate has")
-
-
-def _signature(of: Gated) -> inspect.Signature:
-    kind, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    own = [
-        inspect.Parameter("x", kind),
-        inspect.Parameter("value", kind, default=None),
-        *(inspect.Parameter(n, kind, default=p.default) for n, p in of.parameters.items()),
-        inspect.Parameter("axis", keyword, default=-1),
-        inspect.Parameter("gate", keyword, default=of.gate),
-    ]
-    return inspect.Signature(own)
-
-
-_ONE_ARRAY = """Notes
------
-Without ``value``, one array is split along ``axis``, by default the last one: ``gate`` says whether its ``"first"`` or
-``"second"`` half goes through the gate, or its ``"even"`` entries, counted from 0; by default {gate!r}."""
-
-
-def gated(
-    *, source: str = "", aliases: tuple[str, ...] = (), name: str | None = None, gate: Gate = "first"
-) -> Callable[[Callable[..., Any]], Gated]:
-    """Make a gated pair from a Python function of gate and value that reads like its formula.
-
-    Parameters
-    ----------
-    source : str
-        Where the formula comes from.
-    aliases : tuple of str
-        Other names.
-    name : str, optional
-        The name; by default the function's.
-    gate : {"first", "second", "even"}
-        Where one array, split in halves, holds its gate unless the call says otherwise.
-
-    Returns
-    -------
-    callable
-        A decorator that returns a :class:`Gated`.
-
-    Raises
-    ------
-    FormulaError
-        If the function cannot be read as a formula of a gate and a value.
-
-    Examples
-    --------
-    >>> import nonlin as nl
-    >>> @nl.gated(gate="second")
-    ... def tanh_glu(gate, value):
-    ...     return nl.tanh(gate) * value
-    >>> print(tanh_glu([3.0, 0.0]))
-    [0.]
-    """
-    return activation(layout=Halves(gate), source=source, aliases=aliases, name=name)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from nonlin.definition.layout import ENTRIES, Layout
+from nonlin.definition.parameter import Parameter
 from nonlin.formula.expression import Expression
-from nonlin.layout import ENTRIES, Layout
-
-if TYPE_CHECKING:
-    from nonlin.activation import Parameter
 
 
 @dataclass(frozen=True)

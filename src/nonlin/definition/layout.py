@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+from nonlin.definition.parameter import Parameter
 from nonlin.formula.expression import Application, Expression, FormulaError, postorder
 from nonlin.formula.rows import concatenate, parts, varies
 
 Gate: TypeAlias = Literal["first", "second", "even"]
 """Where one array holds its gate: in the first or the second half of the axis, or at the even ones of its positions."""
 
+#: What calls of ufuncs take besides operands.
+UFUNC_KEYWORDS = frozenset({"out", "where", "dtype", "casting", "order", "subok", "signature"})
 #: What calls along an axis take besides parameters.
 _TAKEN = frozenset({"axis", "where", "out", "dx", "dy"})
 _SPLITS: Mapping[Gate, Callable[[int], tuple[slice, slice]]] = MappingProxyType(
@@ -38,9 +42,32 @@ def check_axis(name: str, shape: tuple[int, ...], axis: Any) -> int:
     return index % len(shape)
 
 
+def _argument(name: str, default: Any = inspect.Parameter.empty, *, keyword: bool = False) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY if keyword else inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Parameter(name, kind, default=default)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Every entry on its own: an elementwise activation."""
+
+    parameters_are: ClassVar[str] = "array_like"
+    """What a call takes for a parameter."""
+
+    def signature(
+        self, operands: tuple[str, ...], parameters: Mapping[str, Parameter], masked: float | None
+    ) -> inspect.Signature:
+        """Return what a call takes: the arrays, then the parameters, those without a default first."""
+        required, optional = _divided(parameters)
+        return inspect.Signature([*map(_argument, operands), *required, *(_argument(*item) for item in optional.items())])
+
+    def describe_keywords(self, masked: float | None) -> list[str]:
+        """Return the lines of a documentation that say what a call takes besides arrays and parameters."""
+        return ["out, where, dtype, casting, order, subok", "    As for any ``numpy.ufunc``."]
+
+    def notes(self) -> list[str]:
+        """Return the last lines of a documentation."""
+        return []
 
     def check_arguments(self, name: str, operands: tuple[str, ...], parameters: tuple[str, ...]) -> None:
         """Raise FormulaError if a definition does not have the arguments that the layout asks for."""
@@ -49,12 +76,37 @@ class Layout:
         """Raise FormulaError if a formula does not suit the layout."""
 
 
+def _divided(parameters: Mapping[str, Parameter]) -> tuple[list[inspect.Parameter], dict[str, Any]]:
+    """Return the arguments that have to be given, and the defaults of all others."""
+    required = [_argument(name) for name, parameter in parameters.items() if parameter.default is None]
+    return required, {name: p.default for name, p in parameters.items() if p.default is not None}
+
+
 ENTRIES = Layout()
 
 
 @dataclass(frozen=True)
 class Rows(Layout):
     """All entries along an axis."""
+
+    parameters_are: ClassVar[str] = "number"
+
+    def signature(
+        self, operands: tuple[str, ...], parameters: Mapping[str, Parameter], masked: float | None
+    ) -> inspect.Signature:
+        """Return x, parameters that have to be given, axis; then by keyword only the other parameters, where and out."""
+        required, optional = _divided(parameters)
+        optional |= {"out": None} if masked is None else {"where": None, "out": None}
+        by_keyword = (_argument(*item, keyword=True) for item in optional.items())
+        return inspect.Signature([*map(_argument, operands), *required, _argument("axis", -1), *by_keyword])
+
+    def describe_keywords(self, masked: float | None) -> list[str]:
+        """Return the lines of a documentation that say what a call takes besides the array and parameters."""
+        lines = ["axis : int", "    The axis that the function runs along; the last one by default."]
+        if masked is not None:
+            value = "0" if masked == 0 else masked
+            lines += ["where : array_like of bool, optional", f"    Entries that take part; the others become {value}."]
+        return [*lines, "out : ndarray, optional", "    Where to put the result."]
 
     def check_arguments(self, name: str, operands: tuple[str, ...], parameters: tuple[str, ...]) -> None:
         """Raise FormulaError unless there is one array, and no parameter whose name means something else."""
@@ -103,12 +155,31 @@ class Groups(Rows):
         return int(groups)
 
 
+_ONE_ARRAY = """Notes
+-----
+Without ``value``, one array is split along ``axis``, by default the last one: ``gate`` says whether its ``"first"`` or
+``"second"`` half goes through the gate, or its ``"even"`` entries, counted from 0; by default {gate!r}."""
+
+
 @dataclass(frozen=True)
 class Halves(Layout):
     """The two operands of a pair, which one array may hold."""
 
     gate: Gate = "first"
     """Where it holds the gate unless the call says otherwise."""
+
+    def signature(
+        self, operands: tuple[str, ...], parameters: Mapping[str, Parameter], masked: float | None
+    ) -> inspect.Signature:
+        """Return x, value, which may be left out, and parameters; then by keyword only how to split one array."""
+        gate, value = operands
+        own = (_argument(name, parameter.default) for name, parameter in parameters.items())
+        split = (_argument("axis", -1, keyword=True), _argument("gate", self.gate, keyword=True))
+        return inspect.Signature([_argument(gate), _argument(value, None), *own, *split])
+
+    def notes(self) -> list[str]:
+        """Say how one array is split."""
+        return ["", *_ONE_ARRAY.format(gate=self.gate).split("\n")]
 
     def check_arguments(self, name: str, operands: tuple[str, ...], parameters: tuple[str, ...]) -> None:
         """Raise FormulaError unless there are a gate and a value."""
