@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import nonlin as nl
-from nonlin.activation import define
+from nonlin.definition.decorator import define
 from nonlin.explanation import site
 
 SHOWN = "relu leaky_relu elu softplus gelu silu mish sigmoid tanh step snake swiglu softmax".split()

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from nonlin.activation import Activation, Parameter
 from nonlin.charts import svg
 from nonlin.charts.terminal import sample
+from nonlin.definition import Elementwise, Parameter
 from nonlin.dialects import dialects
 from nonlin.explanation.javascript import program, tree
 from nonlin.formula.expression import Application, postorder
@@ -70,7 +70,7 @@ class Entry:
     @property
     def is_curve(self) -> bool:
         """Whether it is a function of one number."""
-        return isinstance(self.activation, Activation) and self.activation.operands == ("x",)
+        return isinstance(self.activation, Elementwise) and self.activation.operands == ("x",)
 
     @cached_property
     def defaults(self) -> dict[str, float]:

@@ -10,8 +10,8 @@ from typing import Any
 
 import nonlin
 from nonlin import wanted
-from nonlin.activation import activations
 from nonlin.charts import style
+from nonlin.definition import activations
 from nonlin.explanation.entries import Entry, family_title
 from nonlin.explanation.javascript import language
 
