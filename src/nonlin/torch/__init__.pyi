@@ -1,4 +1,4 @@
-"""PyTorch: layers and what belongs to them. Made by tools/make_torch_stub.py: do not edit."""
+"""PyTorch: layers and what belongs to them. Made by tools/make_stubs.py: do not edit."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

@@ -1,11 +1,14 @@
-"""Write src/nonlin/torch/__init__.pyi: the layers as editors and type checkers see them, from the registry.
+"""Write the stubs of the doors: activations and layers as editors and type checkers see them, from the registry.
 
-    python tools/make_torch_stub.py
+    python tools/make_stubs.py
 
-The classes themselves are made from the registry when they are first asked for. A test compares the file with what this writes.
+``nonlin`` takes its activations from the registry, and ``nonlin.torch`` makes the classes of layers when they are first asked
+for. A test compares the files with what this writes.
 """
 
+import ast
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import nonlin as nl
@@ -13,7 +16,7 @@ import nonlin.torch as nt
 from nonlin.torch.layers import ElementwiseLayer, GatedLayer
 from nonlin.torch.special import AxisLayer
 
-HEAD = '''"""PyTorch: layers and what belongs to them. Made by tools/make_torch_stub.py: do not edit."""
+TORCH = '''"""PyTorch: layers and what belongs to them. Made by tools/make_stubs.py: do not edit."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -37,6 +40,7 @@ from nonlin.torch.special import (
     Step as Step,
 )
 '''
+ROOT = Path(__file__).parents[1] / "src" / "nonlin"
 WRITTEN = ("GELU", "PReLU", "Rational", "RReLU", "Step")  # these are ordinary classes
 
 
@@ -47,9 +51,29 @@ def annotation(parameter: inspect.Parameter) -> str:
     return found.replace("'", '"') if isinstance(found, str) else found.__name__
 
 
-def stub() -> str:
-    """Return the text of the file."""
-    text = HEAD
+def summary(entry: nl.Activation) -> str:
+    return '    """{}"""\n'.format(entry.summary.replace('"', "'"))
+
+
+def core() -> str:
+    """Return the text of the stub of ``nonlin``: what it imports, and the registry's entries."""
+    module = ast.parse((ROOT / "__init__.py").read_text())
+    imports = [node for node in module.body if isinstance(node, ast.ImportFrom) and node.module != "nonlin"]
+    text = '"""Activation functions. Made by tools/make_stubs.py: do not edit."""\n\n'
+    text += "from nonlin.comparison import Study as Study, compare as compare\n"
+    for node in imports:
+        names = ",\n".join(f"    {alias.name} as {alias.asname}" for alias in node.names)
+        text += f"from {node.module} import (\n{names},\n)\n"
+    text += "\n__version__: str\n"
+    for entry in nl.activations.values():
+        if entry.family != "own":
+            text += f"{entry.name}: {type(entry).__name__}\n{summary(entry).lstrip()}"
+    return text
+
+
+def torch() -> str:
+    """Return the text of the stub of ``nonlin.torch``."""
+    text = TORCH
     for entry in nl.activations.values():
         cls = nt.layer(entry)
         if entry.family == "own" or cls.__name__ in WRITTEN:
@@ -62,13 +86,15 @@ def stub() -> str:
                 starred = True
             default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}".replace("'", '"')
             arguments.append(f"{parameter.name}: {annotation(parameter)}{default}")
-        summary = entry.summary.replace('"', "'")
-        text += f'\nclass {cls.__name__}({base}):\n    """{summary}"""\n\n'
+        text += f"\nclass {cls.__name__}({base}):\n{summary(entry)}\n"
         for name in getattr(cls, "parameter_names", {}).values():
             text += f"    {name}: Any\n"
         text += "    def __init__(\n" + "".join(f"        {argument},\n" for argument in arguments) + "    ) -> None: ...\n"
     return text
 
 
+STUBS: dict[str, Callable[[], str]] = {"__init__.pyi": core, "torch/__init__.pyi": torch}
+
 if __name__ == "__main__":
-    Path(__file__).parents[1].joinpath("src/nonlin/torch/__init__.pyi").write_text(stub())
+    for path, stub in STUBS.items():
+        (ROOT / path).write_text(stub())
