@@ -248,6 +248,39 @@ def test_ray_gives_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> N
     assert table_of(expected) == table_of(found)
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_gives_the_same_table_though_nodes_come_and_go(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the ray extra is for many machines, and CI has one")
+    from ray.cluster_utils import Cluster
+
+    arguments = {**SMALL, "steps": 100}
+    expected = compare("iris", **arguments, workers=0, study=tmp_path / "a.study")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        late: list[Any] = []
+
+        def come_and_go(progress: Any) -> None:
+            if progress.fresh and not late:
+                late.append(cluster.add_node(num_cpus=1))
+            elif len(late) == 1 and progress.fresh > 2:
+                late.append("gone")
+                cluster.remove_node(late[0], allow_graceful=False)
+
+        found = compare(
+            "iris",
+            **arguments,
+            engine="ray",
+            address=cluster.address,
+            study=tmp_path / "b.study",
+            progress=come_and_go,
+        )
+    finally:
+        cluster.shutdown()
+    assert late[1:] == ["gone"]
+    assert rows_of(tmp_path / "a.study") == rows_of(tmp_path / "b.study")
+    assert table_of(expected) == table_of(found)
+
+
 def test_an_address_without_a_cluster() -> None:
     pytest.importorskip("ray")
     with pytest.raises(PlanError, match=r"there is no Ray cluster at 127.0.0.1:1: .*refused"):

@@ -245,7 +245,7 @@ class Ray:
             ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False, configure_logging=False)
         try:
             remote = ray.remote(num_cpus=1, max_retries=MOST_ATTEMPTS - 1)(_train_by_ray)
-            setup = ray.put(job.setup())
+            setup = [ray.put(job.setup())]  # in a list it is sent as a reference, which each worker follows once
             pending: dict[Any, Task] = {}
             while tasks or pending:
                 # A few ahead of the workers: so that none waits, and so that the attempts noted are those of now.
@@ -280,17 +280,18 @@ def _check_that_somebody_answers(address: str) -> None:
         raise PlanError(f"there is no Ray cluster at {address}: {error}") from None
 
 
-_setups: dict[int, Any] = {}
+_setups: dict[str, Any] = {}
 
 
-def _train_by_ray(setup: bytes, stack: Stack, plan: Plan, made: Any) -> list[dict[str, Any]]:
+def _train_by_ray(setup: list[Any], stack: Stack, plan: Plan, made: Any) -> list[dict[str, Any]]:
     import cloudpickle
+    import ray
 
     from nonlin.comparison.training import train
 
-    key = hash(setup)
+    key = setup[0].hex()
     if key not in _setups:  # a worker process serves many stacks
         _setups.clear()
-        _setups[key] = cloudpickle.loads(setup)
+        _setups[key] = cloudpickle.loads(ray.get(setup[0]))
     known = _setups[key]
     return train(stack, plan, made, known["datasets"], known["factories"])
