@@ -83,6 +83,8 @@ hard_tanh: Elementwise
 """The identity clipped to an interval."""
 step: Elementwise
 """Heaviside's step: 1 above zero, 0 at and below; its derivative is zero."""
+identity: Elementwise
+"""The input itself."""
 softmax: AxisFunction
 """Turns a row into probabilities, in proportion to the exponentials of its entries."""
 softmin: AxisFunction
@@ -111,20 +113,12 @@ erf: Elementwise
 """The error function, from -1 to 1."""
 gaussian: Elementwise
 """The Gaussian bell."""
-identity: Elementwise
-"""The input itself."""
 softsign: Elementwise
 """An algebraic sigmoid from -1 to 1 with slow tails."""
 sparse_sigmoid: Elementwise
 """The slope of sparse_plus: 0 below -1, 1 above 1, linear between."""
 dyt: Elementwise
 """Dynamic tanh: stands in for a normalization layer."""
-tanh_shrink: Elementwise
-"""The input less its hyperbolic tangent."""
-hard_shrink: Elementwise
-"""Zero near zero, the identity elsewhere."""
-soft_shrink: Elementwise
-"""Pulls the input towards zero by lambd."""
 rational: Elementwise
 """Safe Padé activation unit: sum of a_k*x^k, divided by 1 + abs(sum of b_k*x^k). See fit_rational."""
 gelu: Elementwise
@@ -183,6 +177,12 @@ snake_beta: Elementwise
 """Snake whose wave has a height of its own."""
 gcu: Elementwise
 """Growing cosine unit."""
+tanh_shrink: Elementwise
+"""The input less its hyperbolic tangent."""
+hard_shrink: Elementwise
+"""Zero near zero, the identity elsewhere."""
+soft_shrink: Elementwise
+"""Pulls the input towards zero by lambd."""
 softplus: Elementwise
 """A smooth ReLU: the integral of the sigmoid."""
 squareplus: Elementwise

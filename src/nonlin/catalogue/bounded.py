@@ -1,8 +1,8 @@
-"""Sigmoids, other bounded functions, and the shrinkage functions."""
+"""Bounded: sigmoids and bells."""
 
 from nonlin import formula
 from nonlin.definition import Parameter, activation
-from nonlin.formula import absolute, exp, maximum, minimum, where
+from nonlin.formula import absolute, exp, maximum, minimum
 
 
 @activation(aliases=("logistic", "expit"))
@@ -41,12 +41,6 @@ def gaussian(x):
     return exp(-(x**2))
 
 
-@activation(aliases=("linear",))
-def identity(x):
-    """The input itself."""
-    return x
-
-
 @activation(source="Bergstra et al. 2009")
 def softsign(x):
     """An algebraic sigmoid from -1 to 1 with slow tails."""
@@ -68,21 +62,3 @@ def dyt(
 ):
     """Dynamic tanh: stands in for a normalization layer."""
     return scale * formula.tanh(alpha * x) + shift
-
-
-@activation
-def tanh_shrink(x):
-    """The input less its hyperbolic tangent."""
-    return x - formula.tanh(x)
-
-
-@activation
-def hard_shrink(x, lambd=0.5):
-    """Zero near zero, the identity elsewhere."""
-    return where(absolute(x) > lambd, x, 0)
-
-
-@activation
-def soft_shrink(x, lambd=Parameter(0.5, ge=0)):
-    """Pulls the input towards zero by lambd."""
-    return where(x > lambd, x - lambd, where(x < -lambd, x + lambd, 0))

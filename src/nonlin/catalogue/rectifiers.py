@@ -80,3 +80,9 @@ def hard_tanh(x, min_value=Parameter(-1), max_value=Parameter(1, ge="min_value")
 def step(x):
     """Heaviside's step: 1 above zero, 0 at and below; its derivative is zero."""
     return where(x > 0, 1, 0)
+
+
+@activation(aliases=("linear",))
+def identity(x):
+    """The input itself."""
+    return x

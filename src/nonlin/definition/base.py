@@ -129,6 +129,12 @@ class Activation:
     def __repr__(self) -> str:
         return f"<{self._kind} {self.name}{self.__signature__}>"
 
+    def _repr_html_(self) -> str:
+        """Return formula, curve and facts, for a notebook."""
+        from nonlin.explanation.notebook import summary
+
+        return summary(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what pickle keeps: the name of one of the catalogue's, all that there is to know of any other."""
         if self.root is not self:

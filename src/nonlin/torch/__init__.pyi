@@ -160,6 +160,15 @@ class Hardtanh(ElementwiseLayer):
         dtype: torch.dtype | None = None,
     ) -> None: ...
 
+class Identity(ElementwiseLayer):
+    """The input itself."""
+
+    def __init__(
+        self,
+        *,
+        memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
 class Softmax(AxisLayer):
     """Turns a row into probabilities, in proportion to the exponentials of its entries."""
 
@@ -291,15 +300,6 @@ class Gaussian(ElementwiseLayer):
         memory: Literal["exact", "low"] = "exact",
     ) -> None: ...
 
-class Identity(ElementwiseLayer):
-    """The input itself."""
-
-    def __init__(
-        self,
-        *,
-        memory: Literal["exact", "low"] = "exact",
-    ) -> None: ...
-
 class Softsign(ElementwiseLayer):
     """An algebraic sigmoid from -1 to 1 with slow tails."""
 
@@ -331,47 +331,6 @@ class DyT(ElementwiseLayer):
         shift: float = 0.0,
         *,
         learnable: bool | str | Sequence[str] | None = None,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class Tanhshrink(ElementwiseLayer):
-    """The input less its hyperbolic tangent."""
-
-    def __init__(
-        self,
-        *,
-        memory: Literal["exact", "low"] = "exact",
-    ) -> None: ...
-
-class Hardshrink(ElementwiseLayer):
-    """Zero near zero, the identity elsewhere."""
-
-    lambd: Any
-    def __init__(
-        self,
-        lambd: float = 0.5,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
-        channels: int | None = None,
-        channel_axis: int = 1,
-        memory: Literal["exact", "low"] = "exact",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None: ...
-
-class Softshrink(ElementwiseLayer):
-    """Pulls the input towards zero by lambd."""
-
-    lambd: Any
-    def __init__(
-        self,
-        lambd: float = 0.5,
-        *,
-        learnable: bool | str | Sequence[str] | None = False,
         channels: int | None = None,
         channel_axis: int = 1,
         memory: Literal["exact", "low"] = "exact",
@@ -704,6 +663,47 @@ class GCU(ElementwiseLayer):
         self,
         *,
         memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
+class Tanhshrink(ElementwiseLayer):
+    """The input less its hyperbolic tangent."""
+
+    def __init__(
+        self,
+        *,
+        memory: Literal["exact", "low"] = "exact",
+    ) -> None: ...
+
+class Hardshrink(ElementwiseLayer):
+    """Zero near zero, the identity elsewhere."""
+
+    lambd: Any
+    def __init__(
+        self,
+        lambd: float = 0.5,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None: ...
+
+class Softshrink(ElementwiseLayer):
+    """Pulls the input towards zero by lambd."""
+
+    lambd: Any
+    def __init__(
+        self,
+        lambd: float = 0.5,
+        *,
+        learnable: bool | str | Sequence[str] | None = False,
+        channels: int | None = None,
+        channel_axis: int = 1,
+        memory: Literal["exact", "low"] = "exact",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None: ...
 
 class Softplus(ElementwiseLayer):
