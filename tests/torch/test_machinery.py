@@ -307,16 +307,63 @@ class Fake(torch.Tensor):
         return self.as_subclass(torch.Tensor)
 
 
-@pytest.mark.parametrize("name", ["relu", "gelu", "elu", "prelu"])
+OWN_ARGUMENTS = {"threshold": {"threshold": 0.1, "value": 0.2}, "maxout": {"groups": 2}, "clipped_relu": {"max_value": 1.3}}
+
+
+def is_plain(name: str) -> bool:
+    return isinstance(nl.activations[name], nl.Activation) and not isinstance(nl.activations[name], nl.Gated)
+
+
+def calls(name: str) -> list[Any]:
+    """Every way to call an entry with one tensor."""
+    entry, given = nl.activations[name], OWN_ARGUMENTS.get(name, {})
+    ways = [
+        make(name),
+        nn.Sequential(nn.Linear(6, 6), make(name)),
+        lambda z: nl.leaky_relu(entry(z, **given), negative_slope=0.3),
+    ]
+    if isinstance(entry, nl.AxisFunction):
+        ways += [lambda z: entry(z, axis=0, **given), lambda z: entry.jvp(z, torch.ones(6), **given)]
+        ways += [lambda z: entry.vjp(z, 1.0, **given), make(name, dim=0)]
+    elif isinstance(entry, nl.Gated):
+        ways += [lambda z: entry(z, z), lambda z: entry(z, gate="even", axis=0), lambda z: entry.derivative(z, wrt="value")]
+        ways += [nn.Sequential(make(name, dim=0, gate="even"))]
+    else:
+        ways += [lambda z: entry.derivative(z, **given)]
+    return ways
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "elu", "prelu", *(n for n in NAMES if not is_plain(n))])
 def test_fx_makes_a_node(name: str) -> None:
     x, entry = sample(4, 6), nl.activations[name]
-    calls: list[Any] = [make(name), nn.Sequential(nn.Linear(6, 6), make(name)), lambda z: entry.derivative(*operands(z))]
-    calls += [lambda z: entry(*operands(z)), lambda z: nl.leaky_relu(entry(*operands(z)), negative_slope=0.3)]
-
-    def operands(z: Any) -> tuple[Any, ...]:
-        return (z,) * len(entry.operands)
-
-    for call in calls:
+    targets = [entry, *(getattr(entry, method) for method in ("derivative", "jvp", "vjp") if hasattr(entry, method))]
+    for call in calls(name):
         graph = torch.fx.symbolic_trace(call)
-        assert any(node.op == "call_function" and node.target in (entry, entry.derivative) for node in graph.graph.nodes)
+        assert any(node.op == "call_function" and node.target in targets for node in graph.graph.nodes)
         assert torch.equal(graph(x), call(x))
+
+
+def test_fx_where_it_cannot_tell_what_is_given() -> None:
+    layer, x = nt.SwiGLU(dim=0), sample(4, 6)
+    with pytest.raises(
+        torch.fx.proxy.TraceError, match=r"SwiGLU: torch.fx cannot tell whether value will be given, and the layer"
+    ):
+        torch.fx.symbolic_trace(layer)
+    assert torch.equal(torch.fx.symbolic_trace(layer, concrete_args={"value": None})(x, None), layer(x))
+
+
+@over_families
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # it notes that shapes are looked at
+def test_torchscript_traces_torch_operations(family: str) -> None:
+    for keywords in ({}, {"learnable": True}):
+        names = [name for name in FAMILIES[family] if not keywords or has_something_to_learn(name)]
+        if not names:
+            continue
+        module = Several(names, **keywords)
+        traced = torch.jit.trace(module, (sample(4, 6),), strict=False, check_trace=False)
+        assert "PythonOp" not in str(traced.inlined_graph)
+        x = -1.5 * sample(4, 6)
+        results = traced(x)
+        for name, wanted in module(x).items():
+            close(results[name], wanted, name=name)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
+import numpy as np
+
 from nonlin.definition.parameter import Parameter
 from nonlin.formula.expression import Application, Expression, FormulaError, postorder
 from nonlin.formula.rows import concatenate, parts, varies
@@ -29,12 +31,25 @@ _SPLITS: Mapping[Gate, Callable[[int], tuple[slice, slice]]] = MappingProxyType(
 )
 
 
-def check_axis(name: str, shape: tuple[int, ...], axis: Any) -> int:
-    """Return an axis counted from the front, or raise a TypeError or ValueError that names the function."""
+def shape_of(x: Any) -> tuple[int, ...] | None:
+    """Return an array's shape, or None where it stands for one of any shape, as torch.fx's proxies do."""
+    try:
+        return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+    except ValueError:
+        return None
+
+
+def check_axis(name: str, shape: tuple[int, ...] | None, axis: Any) -> int:
+    """Return an axis counted from the front, or raise a TypeError or ValueError that names the function.
+
+    Of an array of unknown shape it is counted as it was given.
+    """
     try:
         index = operator.index(axis)
     except TypeError:
         raise TypeError(f"{name}: axis must be an integer, got {axis!r}") from None
+    if shape is None:
+        return index
     if not shape:
         raise ValueError(f"{name}: x is a single number and has no axis")
     if not -len(shape) <= index < len(shape):

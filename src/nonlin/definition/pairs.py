@@ -79,13 +79,14 @@ class Gated(Elementwise, layout=Halves()):
     def _evaluate(self, wrt: str, orders: tuple[int, ...], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if not arguments and "x" in keywords:
             arguments = (keywords.pop("x"),)
-        if len(arguments) == 2 and arguments[1] is None:
-            arguments = arguments[:1]
+        parameters: tuple[Any, ...] = ()
+        if len(arguments) > 1 and arguments[1] is None:
+            arguments, parameters = arguments[:1], arguments[2:]
         elif keywords.get("value", 0) is None:
             del keywords["value"]
         if len(arguments) == 1 and "value" not in keywords:
             axis, gate = keywords.pop("axis", -1), keywords.pop("gate", self.gate)
-            arguments = self._split(arguments[0], axis, gate)
+            arguments = (*self._split(arguments[0], axis, gate), *parameters)
         for name in ("axis", "gate"):
             if name in keywords:
                 raise TypeError(f"{self.name}: {name} says how to split one array, but x and value are two")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nonlin.containers import unwrapped, wrapped
 from nonlin.definition.base import Activation
-from nonlin.definition.layout import Groups, Rows, check_axis
+from nonlin.definition.layout import Groups, Rows, check_axis, shape_of
 from nonlin.definition.parameter import Parameter
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import Application, Expression, FormulaError, Symbol, postorder, rebuild, substitute, symbols
@@ -198,7 +198,7 @@ class AxisFunction(Activation, layout=Rows()):
                 raise TypeError(f"{self.name}: {error}; it takes {signature}") from None
         x = given["x"]
         if not isinstance(x, Expression):
-            given["axis"] = check_axis(self.name, tuple(x.shape if hasattr(x, "shape") else np.shape(x)), given["axis"])
+            given["axis"] = check_axis(self.name, shape_of(x), given["axis"])
         for name, parameter in self._checked.items():
             if given[name] is not parameter.default:
                 self._check(name, parameter, given[name])
@@ -208,7 +208,7 @@ class AxisFunction(Activation, layout=Rows()):
         if isinstance(value, Expression):
             return
         is_number = type(value) in (int, float)  # without NumPy, whose functions Dynamo takes for torch's
-        if not is_number and room(self.name, (value,)) is not None and not value.ndim:
+        if not is_number and room(self.name, (value,)) is not None and not shape_of(value):
             return  # what a tensor holds is not looked into
         if not is_number and (np.ndim(value) or np.asarray(value).dtype.kind not in "iuf"):
             raise TypeError(f"{self.name}: {name} must be a number, got {value!r}")

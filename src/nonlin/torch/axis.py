@@ -27,6 +27,7 @@ from nonlin.torch.elementwise import reduced
 from nonlin.torch.memory import empty_like, has_memory
 from nonlin.torch.row_programs import row_program
 from nonlin.torch.spelling import DTYPE_NAMES
+from nonlin.torch.symbolic import node
 
 # --- which operation ----------------------------------------------------------------------------------------------------------
 # An operation is told by its path, the derivatives that lead to it: "" is the function itself, "vjp x" its transposed slope,
@@ -432,6 +433,8 @@ def run(
         if recorded:
             return _TracedRows.apply(entry, path, dim, hidden, *arrays, *numbers)  # type: ignore[no-any-return, no-untyped-call]
         return spelled(entry, path, dim, hidden, arrays, numbers)
+    if torch._C._get_tracing_state() is not None:
+        return spelled(entry, path, dim, hidden, arrays, numbers)
     if torch._C._are_functorch_transforms_active():
         return _Rows.apply(entry, path, dim, hidden, *arrays, *numbers)  # type: ignore[no-any-return, no-untyped-call]
     if not path:
@@ -491,12 +494,18 @@ def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor
     """Apply an axis function to what a call of it was given."""
     if given["out"] is not None:
         raise TypeError(f"{entry.name}: out= is for NumPy arrays, not for tensors")
+    called = node(entry, (), given)
+    if called is not None:
+        return called  # type: ignore[no-any-return]
     numbers = [given[name] for name in entry._checked]
     return along_axis(entry, _tensor(given["x"]), given["axis"], given.get("where"), numbers)
 
 
 def product_along_axis(entry: AxisFunction, given: Mapping[str, Any], which: str) -> Tensor:
     """Multiply the Jacobian by a vector, or a vector by it."""
+    called = node(entry.jvp if which == "dx" else entry.vjp, (), given)
+    if called is not None:
+        return called  # type: ignore[no-any-return]
     x, dim, numbers = _tensor(given["x"]), given["axis"], [given[name] for name in entry._checked]
     v = torch.as_tensor(given[which], device=x.device)
     shape = tuple(x.shape) if which == "dx" else _empty_shape(entry, "", x, dim, _group(entry, x, dim, numbers))

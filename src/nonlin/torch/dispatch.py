@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from nonlin.definition import Elementwise
-from nonlin.definition.layout import Gate, Halves
-from nonlin.torch import elementwise
+from nonlin.definition.layout import Gate
+from nonlin.torch import elementwise, symbolic
 from nonlin.torch.axis import (
     evaluate_along_axis as evaluate_along_axis,
     product_along_axis as product_along_axis,
@@ -31,4 +31,4 @@ def evaluate(entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], 
 
 def split(entry: Elementwise, x: Tensor, axis: int, gate: Gate) -> tuple[Tensor, Tensor]:
     """Return views of the halves of a tensor that a pair takes for its gate and its value."""
-    return Halves.split(entry.name, x, axis, gate)
+    return symbolic.split(entry.name, x, axis, gate)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
-from torch.fx.proxy import Proxy
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.definition import Elementwise
@@ -29,6 +28,7 @@ from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
 from nonlin.torch.addresses import PLAIN, check_memory
 from nonlin.torch.memory import INPUT, Layout, Memory, Plan, has_memory, plan as plan_for
 from nonlin.torch.spelling import Program
+from nonlin.torch.symbolic import node
 
 _COMPUTES_IN = {
     torch.float16: torch.float32,
@@ -603,12 +603,12 @@ def evaluate(entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], 
             elif not any(map(_is_tensor, operands[1:])):
                 return _ONE_OPERATOR[entry.name](*operands)
         return traced(entry, " ".join([wrt] * order), operands)
-    proxy = next((o for o in operands if isinstance(o, Proxy)), None)
-    if proxy is not None:  # fx traces: the call becomes a node
-        kinds = {} if order == 0 else {"order": order, "wrt": wrt}
-        called = entry.derivative if order else entry
-        return proxy.tracer.create_proxy("call_function", called, tuple(operands), kinds)  # type: ignore[return-value]
+    called = node(entry.derivative if order else entry, tuple(operands), {"order": order, "wrt": wrt} if order else {})
+    if called is not None:
+        return called  # type: ignore[no-any-return]
     operands = [o if type(o) in _NUMBERS or isinstance(o, Tensor) else _of_numpy(o, operands) for o in operands]
+    if _tracing() is not None:  # TorchScript knows torch's operations only, and differentiates them itself
+        return spelled(entry, " ".join([wrt] * order), 0, operands)
     x = operands[0]
     same = _SAME.get(entry.name) if order == 0 and entry.family != "own" else None
     if same is not None and type(x) is Tensor and x.is_floating_point() and x.numel() <= _FEW and not is_watched(x):

@@ -11,14 +11,16 @@ from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.fx.proxy import Proxy, TraceError
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.definition import Elementwise, Gated, Parameter
-from nonlin.definition.layout import Gate, Halves
+from nonlin.definition.layout import Gate
 from nonlin.dialects import dialect
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
 from nonlin.torch.memory import Memory
+from nonlin.torch.symbolic import split
 
 _WORDS = {
     "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
@@ -228,7 +230,12 @@ class GatedLayer(ElementwiseLayer):
     def forward(self, x: Tensor, value: Tensor | None = None) -> Tensor:
         """Apply the pair to a gate and a value, or to one tensor that holds both."""
         if value is None:
-            x, value = Halves.split(type(self).__name__, x, self.dim, self.gate)
+            x, value = split(type(self).__name__, x, self.dim, self.gate)
+        elif isinstance(value, Proxy) and (self.dim, self.gate) != (-1, self.entry.gate):
+            raise TraceError(
+                f"{type(self).__name__}: torch.fx cannot tell whether value will be given, and the layer splits along dim "
+                f"{self.dim} with gate {self.gate!r}: trace it with concrete_args={{'value': None}}"
+            )
         return elementwise.evaluate(self.entry, "x", 0, (x, value, *self._operands(x)))
 
 

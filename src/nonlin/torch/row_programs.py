@@ -75,7 +75,7 @@ class _RowSpelling(TorchSpelling):
         if self.masked and self.dtype.is_floating_point:
             of = self.line(f"torch.clamp({of}, min={torch.finfo(self.dtype).min!r})")  # above what is hidden
         first = self.line(f"{self._seen(of, '-torch.inf')}.argmax(dim, True)")
-        return self.line(f"torch.zeros_like({of}, dtype=torch.bool).scatter(dim, {first}, True)")
+        return self.line(f"torch.zeros_like({of}, dtype=torch.bool).scatter(dim, {first}, 1)")
 
     def constant(self, value: Fraction) -> str:
         return super().constant(value) if self.dtype.is_floating_point else f"({value.numerator})"

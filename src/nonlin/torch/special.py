@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.fx.proxy import Proxy
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.catalogue.learnable import rational
@@ -227,6 +228,10 @@ class AxisLayer(Layer):
 
     def forward(self, x: Tensor, where: Tensor | None = None) -> Tensor:
         """Apply the function; entries that ``where`` leaves out take no part."""
+        if isinstance(x, Proxy):
+            masks = {} if where is None or self.entry.masked is None else {"where": where}
+            given = {name: getattr(self, name) for name in self.entry.parameters}
+            return self.entry(x, axis=self.dim, **masks, **given)
         if not -x.dim() <= self.dim < x.dim():
             raise ValueError(f"{type(self).__name__}: dim {self.dim} is out of range for x of shape {tuple(x.shape)}")
         numbers = [getattr(self, name) for name in self.entry._checked]
