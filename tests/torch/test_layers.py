@@ -4,6 +4,8 @@ import copy
 import inspect
 import io
 import pickle
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -272,15 +274,57 @@ def test_arrays_beside_tensors() -> None:
         nl.elu(x, alpha=np.array([1.0, -1.0]))
 
 
-def test_arguments_of_torch_that_save_nothing_here() -> None:
-    for name in ("ReLU", "ReLU6", "SiLU", "ELU", "CELU", "SELU", "Mish", "LeakyReLU", "Hardtanh", "Hardswish", "Hardsigmoid"):
-        assert "inplace" not in repr(getattr(nt, name)(inplace=True))
-    with pytest.raises(TypeError, match=r"ReLU: inplace must be True or False, got 3"):
-        nt.ReLU(inplace=3)
-    with pytest.raises(TypeError, match=r"Softplus: threshold=20 is not taken: torch's is the identity above it"):
-        nt.Softplus(threshold=20)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'inplace'"):
-        nt.Tanh(inplace=True)
+def torchs_calls() -> Iterator[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """Calls of torch's activation layers: each argument by position and by keyword, at its default and at another value."""
+    others = {"inplace": True, "approximate": "tanh", "dim": 0, "num_parameters": 6, "device": "cpu", "dtype": torch.float64}
+    for name in torch.nn.modules.activation.__all__:
+        cls = getattr(nn, name)
+        if name in ("MultiheadAttention", "Softmax2d"):
+            continue
+        own = [p for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        least = {p.name: 0.3 for p in own if p.default is p.empty}
+        yield name, (), least
+        for argument in own:
+            value = others.get(argument.name, 0.4 if "max" in argument.name or argument.name in ("alpha", "upper") else 0.2)
+            yield name, (), {**least, argument.name: value}
+        for count in range(max(len(least), 1), len(own) + 1):
+            defaults = [p.default if p.default is not p.empty else 0.3 for p in own[:count]]
+            yield name, (*defaults[:-1], others.get(own[count - 1].name, defaults[-1])), {}
+
+
+@pytest.mark.filterwarnings("ignore:keyword argument .(min|max)_value. is deprecated:FutureWarning")
+def test_torchs_arguments_are_taken_or_refused_in_a_sentence(x: torch.Tensor) -> None:
+    for name, arguments, keywords in torchs_calls():
+        if name == "Softplus" and ("threshold" in keywords or len(arguments) > 1):
+            with pytest.raises(TypeError, match=r"Softplus: threshold=.* is not taken: torch's is the identity above it"):
+                nt.Softplus(*arguments, **keywords)
+            continue
+        if arguments == (None,):
+            with pytest.raises(TypeError, match=rf"{name}: dim must be a whole number, the axis that it runs along, got None"):
+                getattr(nt, name)(*arguments)
+            continue
+        theirs, ours = (getattr(module, name)(*arguments, **keywords).eval() for module in (nn, nt))
+        assert "inplace" not in repr(ours)
+        if name.startswith(("Softm", "LogSoftm")) and not arguments and not keywords:
+            continue  # torch guesses the axis, with a warning
+        given = x.double() if {torch.float64} & {*arguments, *keywords.values()} else x
+        torch.testing.assert_close(ours(given), theirs(given.clone()), msg=lambda text, n=name, a=arguments: f"{n}{a}: {text}")
+
+
+def test_arguments_that_torchs_layers_do_not_take_either() -> None:
+    for make_one, message in [
+        (lambda: nt.ReLU(inplace=3), r"ReLU: inplace must be True or False, got 3"),
+        (lambda: nt.ELU(1.0, True, inplace=True), r"ELU: got inplace twice"),
+        (lambda: nt.GELU(inplace=True), r"GELU: got an unexpected keyword argument 'inplace'; it takes \(approximate"),
+        (lambda: nt.Tanh(inplace=True), r"Tanh: got an unexpected keyword argument 'inplace'; it takes \(\*, memory"),
+        (lambda: nt.PReLU(1, channels=3), r"PReLU: got an unexpected keyword argument 'channels'; it takes \(num_parameters"),
+        (lambda: nt.ReLU(True, 1), r"ReLU: too many positional arguments; it takes"),
+        (lambda: nt.Softmax(1.5), r"Softmax: dim must be a whole number, the axis that it runs along, got 1.5"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            make_one()
+    assert repr(nt.Hardsigmoid(0.2)) == "Hardsigmoid(slope=0.2)"
+    assert repr(nt.Hardtanh(min_value=-2.0)) == "Hardtanh(min_val=-2.0)"
 
 
 def test_shrinking_by_less_than_nothing_is_the_identity() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copyreg
+import functools
 import inspect
 import math
 import sys
-from collections.abc import Iterable
-from typing import Any, ClassVar, get_args
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, ParamSpec, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ _WORDS = {
     "geglu": "GEGLU", "swiglu": "SwiGLU", "crelu": "CReLU",
     "bilinear": "BilinearGLU",  # torch.nn.Bilinear is another thing
 }  # fmt: skip
+P = ParamSpec("P")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
@@ -71,6 +73,68 @@ def _reduce_class(made: LayerClass) -> str | tuple[Any, ...]:
 copyreg.pickle(LayerClass, _reduce_class)
 
 
+# --- arguments as torch's layers take them --------------------------------------------------------------------------------
+
+
+def _torch_class(layer: type) -> Any:
+    """Return torch's class of the same function, or None."""
+    entry = getattr(layer, "entry", None)
+    call = None if entry is None or entry.family == "own" else _torch_call(entry.name)
+    return getattr(nn, layer.__name__, None) if call is not None and not call.fixed else None
+
+
+def _bind(layer: type, arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> inspect.BoundArguments:
+    """Bind a layer's arguments; those of torch's layer of the same function are taken too, or refused in a sentence.
+
+    ``inplace`` is ignored: it saves nothing here. What is called otherwise in formulas may be called so.
+    """
+    signature, name = inspect.signature(layer), layer.__name__
+    theirs = _torch_class(layer)
+    foreign = {} if theirs is None else dict(inspect.signature(theirs).parameters)
+    own, others = list(signature.parameters), list(foreign)
+    by_position = [n for n, parameter in signature.parameters.items() if parameter.kind is _POSITIONAL]
+    given = dict(keywords)
+    kept = []
+    for position, value in enumerate(arguments):
+        called = others[position] if position < len(others) else ""
+        is_theirs = called and called not in own and foreign[called].kind is _POSITIONAL
+        if is_theirs and (isinstance(value, bool) or position >= len(by_position)):
+            if called in given:
+                raise TypeError(f"{name}: got {called} twice")
+            given[called] = value
+        else:
+            kept.append(value)
+    if "threshold" in given and "threshold" in foreign and "threshold" not in own:
+        raise TypeError(
+            f"{name}: threshold={given['threshold']} is not taken: torch's is the identity above it, this one is exact "
+            "and stable everywhere, so leave it out"
+        )
+    if "inplace" in given and "inplace" in foreign:
+        inplace = given.pop("inplace")
+        if not isinstance(inplace, bool):
+            raise TypeError(f"{name}: inplace must be True or False, got {inplace!r}")
+    for ours, here in getattr(layer, "parameter_names", {}).items():
+        if ours in given and ours not in own:
+            value = given.pop(ours)
+            if value is not None or foreign.get(ours) is None:  # torch's own second name, None unless it is used
+                given[here] = value
+    try:
+        return signature.bind(*kept, **given)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}; it takes {signature}") from None
+
+
+def bound(init: Callable[P, None]) -> Callable[P, None]:
+    """Let a layer's ``__init__`` take torch's arguments."""
+
+    @functools.wraps(init)
+    def initialize(self: Any, *arguments: Any, **keywords: Any) -> None:
+        found = _bind(type(self), arguments, keywords)
+        init(self, *found.args, **found.kwargs)
+
+    return initialize  # type: ignore[return-value]
+
+
 class Layer(nn.Module, metaclass=LayerClass):
     """What all layers share."""
 
@@ -84,10 +148,7 @@ class Layer(nn.Module, metaclass=LayerClass):
 
     @classmethod
     def _bound(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
-        try:
-            bound = cls.__signature__.bind(*arguments, **keywords)
-        except TypeError as error:
-            raise TypeError(f"{cls.__name__}: {error}; it takes {cls.__signature__}") from None
+        bound = _bind(cls, arguments, keywords)
         bound.apply_defaults()
         return bound.arguments
 
@@ -101,7 +162,7 @@ class ElementwiseLayer(Layer):
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__()
-        given = self._bound(arguments, _without_inplace(type(self).__name__, keywords))
+        given = self._bound(arguments, keywords)
         factory = {"device": given.pop("device", None), "dtype": given.pop("dtype", None)}
         self._start(given)
         del given["memory"]
@@ -199,22 +260,6 @@ class ElementwiseLayer(Layer):
         """Apply the activation."""
         operands = (x, *self._operands(x)) if self.parameter_names else (x,)
         return elementwise.evaluate(self.entry, "x", 0, operands, self.memory)
-
-
-def _without_inplace(layer: str, keywords: dict[str, Any]) -> dict[str, Any]:
-    """Leave out an argument of torch's layers that saves nothing here, and refuse one that changes what is computed."""
-    theirs = getattr(nn, layer, None)
-    takes = () if theirs is None else inspect.signature(theirs).parameters
-    if "threshold" in keywords and layer == "Softplus":
-        raise TypeError(
-            f"Softplus: threshold={keywords['threshold']} is not taken: torch's is the identity above it, this one is exact "
-            "and stable everywhere, so leave it out"
-        )
-    if "inplace" in keywords and "inplace" in takes:
-        if not isinstance(keywords["inplace"], bool):
-            raise TypeError(f"{layer}: inplace must be True or False, got {keywords['inplace']!r}")
-        return {name: value for name, value in keywords.items() if name != "inplace"}
-    return keywords
 
 
 class GatedLayer(ElementwiseLayer):

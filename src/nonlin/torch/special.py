@@ -19,7 +19,7 @@ from nonlin.fitting import fit_rational
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
 from nonlin.torch.axis import along_axis
-from nonlin.torch.layers import ElementwiseLayer, Layer, class_name, make_layer
+from nonlin.torch.layers import ElementwiseLayer, Layer, bound, class_name, make_layer
 from nonlin.torch.memory import Memory
 
 _RReLU: Any = make_layer(rrelu)
@@ -52,15 +52,16 @@ class PReLU(ElementwiseLayer):
     entry = prelu
     parameter_names: ClassVar[dict[str, str]] = {"negative_slope": "weight"}
 
+    @bound
     def __init__(
         self,
         num_parameters: int = 1,
         init: float = 0.25,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
         *,
         channel_axis: int = 1,
         memory: Memory = "exact",
-        device: Any = None,
-        dtype: torch.dtype | None = None,
     ) -> None:
         nn.Module.__init__(self)
         if isinstance(num_parameters, bool) or not isinstance(num_parameters, int) or num_parameters < 1:
@@ -84,6 +85,7 @@ class GELU(ElementwiseLayer):
     entry = gelu
     parameter_names: ClassVar[dict[str, str]] = {}
 
+    @bound
     def __init__(self, approximate: Literal["none", "tanh"] = "none", *, memory: Memory = "exact") -> None:
         nn.Module.__init__(self)
         if approximate not in ("none", "tanh"):
@@ -222,6 +224,8 @@ class AxisLayer(Layer):
         given = self._bound(arguments, keywords)
         self._arguments = dict(given)
         self.dim: int = given.pop("dim")
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int):
+            raise TypeError(f"{type(self).__name__}: dim must be a whole number, the axis that it runs along, got {self.dim!r}")
         for name, value in given.items():
             self.entry._check(name, self.entry.parameters[name], value)
             setattr(self, name, value)
