@@ -1,6 +1,10 @@
 """What is done with whole models: replacement, initialization, a report of memory, training."""
 
 import copy
+import functools
+import re
+import sys
+import types
 from typing import Any
 
 import pytest
@@ -43,7 +47,7 @@ def test_replace_in_a_resnet() -> None:
     assert dry == done
     assert [str(c) for c in done.replaced] == [f"{path}: ReLU(inplace=True) -> ReLU()" for path in ("2", "3.relu", "4.relu")]
     assert [c.path for c in done.left] == ["3", "4"]
-    assert all(c.before == "F.relu(...)" and c.after.endswith(".py:27") for c in done.left)
+    assert all(c.before == "F.relu(...)" and c.after.endswith(".py:31") for c in done.left)
     assert "2 left: they are called in forward" in str(done)
     assert torch.equal(model(x), y)
     again = nt.replace(model, {"relu": nl.mish})
@@ -83,6 +87,125 @@ def test_parameters_are_carried_over_and_shared_layers_stay_shared() -> None:
     assert isinstance(model[1], nn.Tanh)
     with pytest.raises(TypeError, match=r"replace: a key must be a class of layers or an activation"):
         nt.replace(model, {F.relu: "gelu"})
+
+
+class NewGELUActivation(nn.Module):
+    """As transformers writes it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x * (1.0 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
+class GELUActivation(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = F.gelu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(x)
+
+
+class SiLUActivation(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.silu(x)
+
+
+@pytest.fixture
+def transformers(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """What of transformers is looked at."""
+    found, utilities = types.ModuleType("transformers.activations"), types.ModuleType("transformers.pytorch_utils")
+    found.ACT2CLS = {  # type: ignore[attr-defined]
+        "gelu": GELUActivation, "gelu_python": (GELUActivation, {"use_gelu_python": True}), "gelu_new": NewGELUActivation,
+        "silu": SiLUActivation, "relu": nn.ReLU,
+    }  # fmt: skip
+    utilities.Conv1D = Conv1D  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers.activations", found)
+    monkeypatch.setitem(sys.modules, "transformers.pytorch_utils", utilities)
+    return found
+
+
+class Conv1D(nn.Module):
+    """A linear map whose weight is transposed, as transformers has it for GPT-2."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(nx, nf)), nn.Parameter(torch.ones(nf))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight).view(*x.shape[:-1], -1)
+
+
+@pytest.mark.parametrize(
+    ("made", "key"),
+    [
+        (NewGELUActivation, "gelu_new"), (NewGELUActivation, "gelu_tanh"), (NewGELUActivation, NewGELUActivation),
+        (GELUActivation, "gelu"), (GELUActivation, "gelu_python"), (SiLUActivation, "silu"), (SiLUActivation, "swish"),
+        (lambda: nn.GELU("tanh"), "gelu_fast"), (nn.SiLU, "silu"), (nn.Hardswish, "hardswish"),
+        (lambda: nt.ReLUSquared(), "relu2"),
+    ],
+)  # fmt: skip
+def test_replace_by_the_names_in_configurations(transformers: types.ModuleType, made: Any, key: Any) -> None:
+    for arguments in (({key: "relu"},), (key, "relu"), (key, nt.ReLU)):
+        model = nn.Sequential(nn.Linear(2, 2), made())
+        done = nt.replace(model, *arguments)
+        assert [c.path for c in done.replaced] == ["1"]
+        assert done.left == []
+        assert isinstance(model[1], nt.ReLU)
+
+
+def test_replace_says_what_it_wants() -> None:
+    model = nn.Sequential(nn.ReLU())
+    for call, error, message in [
+        (lambda: nt.replace(model, "relu"), TypeError, r"replace: say by what: replace\(model, {'relu': 'gelu'}\) or"),
+        (
+            lambda: nt.replace(model, {"relu": "gelu"}, "mish"),
+            TypeError,
+            r"replace: a mapping says by what already, got 'mish'",
+        ),
+        (lambda: nt.replace(model, "rellu", "gelu"), KeyError, r"there is no activation 'rellu': did you mean relu"),
+        (lambda: nt.replace(model, "tanh", "gleu"), KeyError, r"there is no activation 'gleu': did you mean"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+
+
+def rectified(x: torch.Tensor) -> torch.Tensor:
+    return torch.relu(x)
+
+
+class Called(nn.Module):
+    """Every way to call a function that no replacement of modules reaches, and some names that mean something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = [functools.partial(F.gelu, approximate="tanh")]
+        self.tanh_gelu = functools.partial(F.gelu, approximate="tanh")
+        self.ours = nl.gelu
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def relu(x: torch.Tensor) -> torch.Tensor:
+            return x
+
+        x = x.relu() + rectified(x)
+        x = x.relu_() + relu(x)
+        return nl.relu(F.gelu(x, approximate="tanh")) + renamed(self.tanh_gelu(x)) + self.ours(x)
+
+
+class Derived(Called):
+    pass
+
+
+renamed = F.relu
+
+
+def test_calls_that_stay_are_named() -> None:
+    model = nn.Sequential(Derived())
+    done = nt.replace(model, {"relu": "mish", "gelu_tanh": "gelu", "gelu": "silu"})
+    assert [c.path for c in done.replaced] == ["0.tanh_gelu", "0.ours"]
+    assert (repr(model[0].tanh_gelu), repr(model[0].ours)) == ("GELU()", "SiLU()")
+    named = {c.before for c in done.left}
+    assert named == {"x.relu(...)", "torch.relu(...)", "x.relu_(...)", "nl.relu(...)", "F.gelu(...)", "renamed(...)"}
+    assert all(re.search(r"test_models\.py:\d+$", c.after) for c in done.left)
 
 
 def test_gains() -> None:

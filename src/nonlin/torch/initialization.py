@@ -12,7 +12,7 @@ from torch import nn
 
 from nonlin.definition import Elementwise, Gated, get
 from nonlin.torch.layers import ElementwiseLayer
-from nonlin.torch.replacement import activation_of
+from nonlin.torch.recognition import activation_of
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _PASSED_OVER = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.definition import Activation, AxisFunction, activations, get
-from nonlin.dialects import dialect
-from nonlin.torch.layers import ElementwiseLayer, Layer
+from nonlin.definition import Activation, get
 from nonlin.torch.making import layer
+from nonlin.torch.recognition import activation_of, activation_of_function, known, names_of
 
 
 @dataclass(frozen=True)
@@ -53,63 +52,24 @@ class Replacement:
         return "\n".join(lines)
 
 
-def _torch_layers() -> dict[type[nn.Module], list[tuple[str, Mapping[str, str], Mapping[str, Any]]]]:
-    """Return torch's classes with our names for them, what they call parameters, and the arguments that tell them apart."""
-    found: dict[type[nn.Module], list[tuple[str, Mapping[str, str], Mapping[str, Any]]]] = {}
-    for name, calls in dialect("torch").calls.items():
-        for call in calls:
-            if call.name.startswith("nn."):
-                found.setdefault(getattr(nn, call.name[3:]), []).append((name, call.parameters, call.fixed))
-    return found
-
-
-_TORCH_LAYERS = _torch_layers()
-
-
-def activation_of(module: nn.Module) -> tuple[Activation, dict[str, Any]] | None:
-    """Return the activation that a layer of torch's or ours applies, and the values of its parameters, or None."""
-    if isinstance(module, ElementwiseLayer):
-        entry = get("gelu_tanh") if getattr(module, "approximate", None) == "tanh" else module.entry
-        return entry, {ours: module.parameter_value(theirs) for ours, theirs in module.parameter_names.items()}
-    if isinstance(module, Layer):
-        along: AxisFunction = type(module).entry  # type: ignore[attr-defined]
-        return along, {name: getattr(module, name) for name in along.parameters}
-    candidates = _TORCH_LAYERS.get(type(module), [])
-    for name, parameters, fixed in sorted(candidates, key=lambda c: -len(c[2])):
-        if all(getattr(module, argument) == value for argument, value in fixed.items()):
-            values = {}
-            for ours, theirs in parameters.items():
-                stored = "weight" if theirs == "init" else theirs
-                if hasattr(module, stored):
-                    values[ours] = getattr(module, stored)
-            return activations[name], {k: v for k, v in values.items() if k in activations[name].parameters}
-    return None
-
-
-def _functions(name: str) -> list[Callable[..., Any]]:
-    """Return torch's functions that are an activation."""
-    found = []
-    for call in dialect("torch").calls.get(name, ()):
-        if not call.fixed and not call.name.startswith("nn."):
-            place, _, attribute = call.name.rpartition(".")
-            found += [getattr(m, attribute) for m in (F, torch) if hasattr(m, attribute) and (place != "torch" or m is torch)]
-    return found
-
-
-def replace(model: nn.Module, mapping: Mapping[Any, Any], *, dry_run: bool = False) -> Replacement:
+def replace(model: nn.Module, mapping: Any, target: Any = None, *, dry_run: bool = False) -> Replacement:
     """Replace activations throughout a model, in place.
 
-    Layers are replaced, and functions that modules hold as attributes (``nn.TransformerEncoderLayer``); parameters that both
-    have are carried over; a layer that is used in several places stays one. ``inplace=True`` has no counterpart and needs
-    none. Calls in the code of ``forward`` are reported, with file and line.
+    Layers are replaced, torch's, ours and those of transformers, and functions that modules hold as attributes
+    (``nn.TransformerEncoderLayer``); parameters that both have are carried over; a layer that is used in several places stays
+    one. ``inplace=True`` has no counterpart and needs none. Calls in the code of ``forward``, and in functions that it calls,
+    are reported with file and line.
 
     Parameters
     ----------
     model : Module
         If it is an activation itself it cannot be replaced within itself: give what holds it.
     mapping : Mapping
-        From a class of layers (``nn.ReLU``) or the name of an activation (``"relu"``: every layer and function that is one)
-        to an activation, its name, a class of layers, one layer for all, or a function that makes the new layer of the old one.
+        From a class of layers (``nn.ReLU``) or the name of an activation (``"relu"``: every layer and function that is one;
+        the names of transformers' configurations are known, such as ``"gelu_new"``) to an activation, its name, a class of
+        layers, one layer for all, or a function that makes the new layer of the old one.
+    target : optional
+        With a class or a name for ``mapping``: what to replace it by.
     dry_run : bool
         Only report.
 
@@ -125,10 +85,20 @@ def replace(model: nn.Module, mapping: Mapping[Any, Any], *, dry_run: bool = Fal
     1 replaced
       1: ReLU(inplace=True) -> GELU()
     """
-    wanted = [_Wanted(key, target) for key, target in mapping.items()]
+    if not isinstance(mapping, Mapping):
+        if target is None:
+            raise TypeError(
+                f"replace: say by what: replace(model, {{{mapping!r}: 'gelu'}}) or replace(model, {mapping!r}, 'gelu')"
+            )
+        mapping = {mapping: target}
+    elif target is not None:
+        raise TypeError(f"replace: a mapping says by what already, got {target!r} beside it")
+    wanted = [_Wanted(key, by) for key, by in mapping.items()]
     result = Replacement()
     made: dict[int, nn.Module] = {}
     for path, module in list(model.named_modules(remove_duplicate=False)):
+        if activation_of(module) is not None:
+            continue  # what an activation is made of stays
         inside = _Inside(path, module, result, dry_run)
         for name, child in list(module._modules.items()):
             if child is None:
@@ -142,7 +112,7 @@ def replace(model: nn.Module, mapping: Mapping[Any, Any], *, dry_run: bool = Fal
             match = next((w for w in wanted if w.is_function(value)), None)
             if match is not None:
                 inside.replace(name, value, match.replacement(None))
-        for what, where in _calls(type(module), wanted):
+        for what, where in calls_of(type(module), lambda found: any(found.name in w.names for w in wanted)):
             result.left.append(Change(path or type(module).__name__, what, where))
     return result
 
@@ -151,27 +121,24 @@ class _Wanted:
     """One entry of the mapping."""
 
     def __init__(self, key: Any, target: Any) -> None:
-        self.target = target
         self.key = key
-        self.entry = None
+        self.target: Any = known(target) if isinstance(target, str) else target
         if isinstance(key, type) and issubclass(key, nn.Module):
-            known = _TORCH_LAYERS.get(key)
-            self.entry = known[0][0] if known else getattr(getattr(key, "entry", None), "name", None)
+            self.names = names_of(key)
         elif callable(key) and not isinstance(key, Activation):
             raise TypeError(f"replace: a key must be a class of layers or an activation, got {key!r}")
         else:
-            self.entry = get(key).name
-        self.functions = [] if self.entry is None else _functions(self.entry)
-        self.names = {f.__name__ for f in self.functions} | {f"{f.__name__}_" for f in self.functions}
+            self.names = {(known(key) if isinstance(key, str) else get(key)).name}
 
     def is_layer(self, module: nn.Module) -> bool:
         if isinstance(self.key, type):
             return type(module) is self.key
         found = activation_of(module)
-        return found is not None and found[0].name == self.entry
+        return found is not None and found[0].name in self.names
 
     def is_function(self, value: Any) -> bool:
-        return any(value is function for function in self.functions)
+        found = activation_of_function(value)
+        return found is not None and found[0].name in self.names
 
     def replacement(self, before: nn.Module | None) -> nn.Module:
         target = self.target
@@ -212,7 +179,7 @@ class _Inside:
         self.path, self.module, self.result, self.dry_run = path, module, result, dry_run
 
     def replace(self, name: str, before: Any, after: nn.Module) -> None:
-        described = before if isinstance(before, nn.Module) else f"function {before.__name__}"
+        described = before if isinstance(before, nn.Module) else f"function {getattr(before, '__name__', before)}"
         self.result.replaced.append(Change(f"{self.path}.{name}" if self.path else name, str(described), str(after)))
         if self.dry_run:
             return
@@ -227,21 +194,56 @@ class _Inside:
 # --- calls in forward -----------------------------------------------------------------------------------------------------
 
 
-def _calls(cls: type, wanted: list[_Wanted]) -> Iterator[tuple[str, str]]:
-    """Yield calls of the functions in the code of a class, and where they are."""
-    if cls.__module__.partition(".")[0] in ("torch", "nonlin"):
-        return  # torch's own modules call what they hold, which is seen without reading their code
-    for method in vars(cls).values():
-        if not inspect.isfunction(method):
+def calls_of(cls: type, is_wanted: Callable[[Activation], bool]) -> Iterator[tuple[str, str]]:
+    """Yield calls of activations in the code of a class, its bases and the functions that it calls, and where they are."""
+    seen: set[Any] = set()
+    for base in cls.__mro__:
+        # torch's own modules call what they hold, which is seen without reading their code.
+        if base.__module__.partition(".")[0] not in ("torch", "nonlin", "builtins"):
+            for name, method in vars(base).items():
+                if inspect.isfunction(method) and getattr(cls, name) is method:
+                    yield from _calls_in(method, is_wanted, seen)
+
+
+def _calls_in(function: Any, is_wanted: Callable[[Activation], bool], seen: set[Any]) -> Iterator[tuple[str, str]]:
+    function = inspect.unwrap(function)
+    if function in seen or function.__module__.partition(".")[0] in ("torch", "nonlin"):
+        return
+    seen.add(function)
+    try:
+        lines, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
             continue
-        try:
-            lines, first = inspect.getsourcelines(method)
-            tree = ast.parse(textwrap.dedent("".join(lines)))
-        except (OSError, TypeError, SyntaxError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                called = ast.unparse(node.func)
-                short = called.rpartition(".")[2]
-                if any(short in w.names for w in wanted) and not called.startswith("self."):
-                    yield f"{called}(...)", f"{inspect.getsourcefile(method)}:{first + node.lineno - 1}"
+        called, text = _value_of(node.func, function), ast.unparse(node.func)
+        found = activation_of_function(called, (), _constants(node))
+        if found is None and called is _UNKNOWN and isinstance(node.func, ast.Attribute) and not text.startswith("self."):
+            found = activation_of_function(getattr(torch.Tensor, node.func.attr, None))  # a method of what may be a tensor
+        if found is not None and is_wanted(found[0]):
+            yield f"{text}(...)", f"{inspect.getsourcefile(function)}:{first + node.lineno - 1}"
+        elif inspect.isfunction(called):
+            yield from _calls_in(called, is_wanted, seen)
+
+
+_UNKNOWN = object()
+
+
+def _value_of(node: ast.expr, function: Any) -> Any:
+    """Return what a name, dotted perhaps, means in a function, or _UNKNOWN: a local variable."""
+    if isinstance(node, ast.Attribute):
+        holder = _value_of(node.value, function)
+        return _UNKNOWN if holder is _UNKNOWN else getattr(holder, node.attr, None)
+    if not isinstance(node, ast.Name) or node.id in function.__code__.co_varnames:
+        return _UNKNOWN
+    closed = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=False))
+    if node.id in closed:
+        with contextlib.suppress(ValueError):  # empty as yet
+            return closed[node.id].cell_contents
+    return function.__globals__.get(node.id, _UNKNOWN)
+
+
+def _constants(call: ast.Call) -> dict[str, Any]:
+    return {k.arg: k.value.value for k in call.keywords if k.arg is not None and isinstance(k.value, ast.Constant)}
