@@ -143,7 +143,7 @@ class Entry:
         gain = float(self.at_defaults.facts.gain)
         return gain if math.isfinite(gain) else None
 
-    @property
+    @cached_property
     def code(self) -> list[tuple[str, str]]:
         """Code for each framework, with the initialisation that fits."""
         ours = f"nl.{self.name}" if self.activation.family != "own" else self.name
