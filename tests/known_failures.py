@@ -46,10 +46,6 @@ KNOWN_FAILURES: dict[str, list[str]] = {
         for name in ("reciprocal of a subnormal number", "cosine of a huge power", "snake at the largest number")
     ],
     "torch: the slope of the identity at NaN": ["test_fuzz.py::test_formulas_that_failed_once[slope of the identity at NaN]"],
-    "facts: singularities that are not at 0, waves whose argument is constant somewhere": [
-        f"test_fuzz.py::test_formulas_that_failed_once[{name}]"
-        for name in ("facts of log(1 + x)", "facts of a pole at 1", "facts of a half circle", "facts of a choice in a sine")
-    ],
     "the causes above and those in fuzz/failures.py": [
         f"test_fuzz.py::test_random_formulas[{check}]"
         for check in ("numbers", "broadcast_parameters", "both_at_once", "torch", "vmap", "facts")

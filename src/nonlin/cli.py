@@ -36,6 +36,7 @@ from nonlin.comparison.reading.bundled import BUNDLED
 from nonlin.comparison.saving import plain
 from nonlin.definition import Elementwise, Parameter, activations
 from nonlin.dialects import Dialect, dialects
+from nonlin.facts import UnknownFactError
 from nonlin.wanted import key
 
 app = typer.Typer(
@@ -399,7 +400,7 @@ def _curves(entry: Any, order: int, between: tuple[float, float] | None) -> list
     low, high = between or _interval(entry)
     try:
         kinks = entry.facts.kinks
-    except ImportError:  # a jump is drawn as a steep line then
+    except (ImportError, UnknownFactError):  # a jump is drawn as a steep line then
         kinks = ()
     curves = []
     for n in range(order + 1):

@@ -10,6 +10,7 @@ from typing import Any
 from nonlin.comparison.plan import PlanError
 from nonlin.definition import Elementwise
 from nonlin.diagnosis.shape import Shape, shape_of
+from nonlin.facts import UnknownFactError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ def ingredients(activation: Elementwise, gains: Iterable[str]) -> Ingredients:
     factors = {}
     for gain in gains:
         if gain == "exact":
-            factors[gain] = float(activation.facts.gain)
+            try:
+                factors[gain] = float(activation.facts.gain)
+            except UnknownFactError as error:
+                raise PlanError(f"{error}; give a number") from error
             if not (math.isfinite(factors[gain]) and factors[gain] > 0):
                 raise PlanError(
                     f"{activation.name} has no finite second moment under a normal input, so no exact gain; give a number"

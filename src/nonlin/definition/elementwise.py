@@ -22,7 +22,7 @@ from nonlin.kernels.ufunc import Function, add_bfloat16, compile_loop, is_integr
 
 if TYPE_CHECKING:
     from nonlin.accuracy import Accuracy
-    from nonlin.formula.facts import Facts
+    from nonlin.facts import Facts
 
 _DEFAULT_DTYPE = np.dtype(np.float64)
 _ARRAY = np.ndarray
@@ -372,7 +372,7 @@ class Elementwise(Activation, layout=ENTRIES):
         ImportError
             If mpmath is not installed.
         """
-        from nonlin.formula.facts import facts_of
+        from nonlin.facts import facts_of
 
         missing = [name for name, parameter in self.parameters.items() if parameter.default is None]
         if missing:

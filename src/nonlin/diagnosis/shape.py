@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
 from nonlin.definition import Elementwise
+from nonlin.facts import Limits, UnknownFactError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class Shape:
     Attributes
     ----------
     steepest : float
-        The largest abs(f'), infinite if there is none: any slope but zero counts as active then.
+        The largest abs(f'), infinite if there is none or it is unknown: any slope but zero counts as active then.
     can_die : bool
         Whether f' vanishes where a unit can stay.
     bounded : bool
@@ -41,11 +47,19 @@ def shape_of(activation: Elementwise) -> Shape:
     (False, True)
     """
     facts = activation.facts
-    steepest = float(facts.lipschitz)
-    ends = facts.slope_limits
+    steepest = float(_told(lambda: facts.lipschitz, math.inf))
+    ends = _told(lambda: facts.slope_limits, Limits(None, None))
     flat_ends = any(end is not None and float(end) == 0 for end in (ends.left, ends.right))
     # A stretch, not a point, of zero slope between the ends: that of hard_shrink, for one.
     x = np.linspace(-8, 8, 4001)
     slope = np.asarray(activation.derivative(x))
     flat_middle = bool(np.any((slope[1:] == 0) & (slope[:-1] == 0)))
-    return Shape(steepest, flat_ends or flat_middle, bool(facts.bounded))
+    return Shape(steepest, flat_ends or flat_middle, bool(_told(lambda: facts.bounded, False)))
+
+
+def _told(fact: Callable[[], T], otherwise: T) -> T:
+    """Return a fact, or what is taken for it where it is unknown."""
+    try:
+        return fact()
+    except UnknownFactError:
+        return otherwise

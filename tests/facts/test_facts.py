@@ -13,6 +13,8 @@ from scipy.integrate import quad
 
 import nonlin as nl
 from entries import over_entries
+from nonlin.facts import Facts, facts_of
+from nonlin.facts.records import Places
 from nonlin.formula import (
     Constant,
     Symbol,
@@ -28,7 +30,6 @@ from nonlin.formula import (
     tanh,
     where,
 )
-from nonlin.formula.facts import Facts, Places, facts_of
 from oracle import ORACLE, resolve, value
 
 x = Symbol("x")
