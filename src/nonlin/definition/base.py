@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import inspect
 import itertools
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,7 +16,7 @@ from weakref import WeakValueDictionary
 from nonlin.definition.layout import ENTRIES, Layout
 from nonlin.definition.parameter import Parameter, changed_parameters
 from nonlin.definition.record import Definition
-from nonlin.definition.registry import activations, get
+from nonlin.definition.registry import UnknownActivationError, activations, get
 from nonlin.formula.expression import Expression
 from nonlin.frameworks import FRAMEWORKS
 
@@ -113,6 +115,35 @@ class Activation:
             If one is out of bounds: the message names the activation, the parameter, what is allowed and what came.
         """
         raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what Keras saves with a model: the name, and the defaults of the parameters.
+
+        Examples
+        --------
+        >>> import nonlin as nl
+        >>> nl.leaky_relu.with_(negative_slope=0.1).get_config()
+        {'name': 'leaky_relu', 'parameters': {'negative_slope': 0.1}}
+        """
+        if "keras" in sys.modules:
+            importlib.import_module("nonlin.keras")  # registers the class that Keras is about to write down
+        return {"name": self.name, "parameters": {n: p.default for n, p in self.parameters.items() if p.default is not None}}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Activation:
+        """Return the activation of that name, with those defaults.
+
+        Raises
+        ------
+        UnknownActivationError
+            If there is none: one of your own has to be defined before a model is loaded that has it.
+        """
+        try:
+            entry: Activation = get(config["name"])
+        except UnknownActivationError as error:
+            raise UnknownActivationError(f"{error}; one of your own is to be defined before it is loaded") from None
+        changed = {name: value for name, value in config["parameters"].items() if value != entry.parameters[name].default}
+        return entry.with_(**changed) if changed else entry
 
     def _check_known(self, names: Iterable[str]) -> None:
         """Raise a TypeError if one of the names is none of the parameters."""

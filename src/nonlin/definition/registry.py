@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
@@ -15,6 +15,8 @@ class Registry(Mapping[str, Any]):
         self._entries: dict[str, Any] = {}
         self._names: dict[str, str] = {}
         self._lock = threading.Lock()
+        #: Called with each entry that is added: for rooms whose framework has a registry of its own.
+        self.watchers: list[Callable[[Any], None]] = []
 
     def __getitem__(self, name: str) -> Any:
         return self._entries[name]
@@ -39,6 +41,8 @@ class Registry(Mapping[str, Any]):
             kept = {plain: name for plain, name in self._names.items() if name != entry.name}
             self._entries = self._entries | {entry.name: entry}
             self._names = kept | dict.fromkeys(map(_plain, (entry.name, *entry.aliases)), entry.name)
+        for watcher in self.watchers:
+            watcher(entry)
 
     def find(self, name: str) -> Any:
         """Return the entry of that name or alias, whatever its capitals and underscores, or None."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import nn
 
-from nonlin.definition import Elementwise, Gated, get
+from nonlin import scaling
+from nonlin.definition import get
 from nonlin.torch.layers import ElementwiseLayer
 from nonlin.torch.recognition import activation_of
 
@@ -53,34 +52,8 @@ def gain(activation: Any, **parameters: float) -> float:
         entry, own = found
         means = {name: float(torch.as_tensor(value, device="cpu").double().mean()) for name, value in own.items()}
         parameters = means | parameters
-    else:
-        entry = get(activation)
-    if not isinstance(entry, Elementwise):
-        raise ValueError(f"gain: {entry.name} is a function of a whole row, which has no gain")
-    values = {name: parameters.pop(name, parameter.default) for name, parameter in entry.parameters.items()}
-    if parameters:
-        raise TypeError(f"gain: {entry.name} has no parameter {min(parameters)!r}")
-    missing = [name for name, value in values.items() if value is None]
-    if missing:
-        raise ValueError(f"gain: {entry.name} needs {missing[0]}: it has no default")
-    entry.check(**values)
-    moment = _second_moment(entry, tuple(float(v) for v in values.values()))  # type: ignore[arg-type]
-    if not 0 < moment < np.inf:
-        raise ValueError(f"gain: the mean square of {entry.name} under a normal input is {moment}")
-    return float(moment**-0.5)
-
-
-@lru_cache(maxsize=256)
-def _second_moment(entry: Elementwise, values: tuple[float, ...]) -> float:
-    # The normal density times an exponential is so small beyond 14 that the trapezoidal rule has all digits, kinks apart.
-    steps = 1_000_001 if not isinstance(entry, Gated) else 2_001
-    z = np.linspace(-14, 14, steps)
-    weights = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
-    if isinstance(entry, Gated):
-        y = entry.ufunc(z[:, np.newaxis], z, *values)
-        return float(weights @ (y * y) @ weights)
-    y = entry.ufunc(z, *values)
-    return float(weights @ (y * y))
+        activation = entry
+    return scaling.gain(activation, **parameters)
 
 
 @dataclass(frozen=True)

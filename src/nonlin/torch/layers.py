@@ -7,7 +7,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, ParamSpec, get_args
 
 import torch
@@ -18,17 +18,12 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from nonlin.definition import Elementwise, Gated, Parameter
 from nonlin.definition.layout import Gate
 from nonlin.dialects import dialect
+from nonlin.layers import check_values, layer_name, learned
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
 from nonlin.torch.memory import Memory
 from nonlin.torch.symbolic import split
 
-_WORDS = {
-    "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
-    "elish": "ELiSH", "lisht": "LiSHT", "xielu": "XIELU", "gcu": "GCU", "smelu": "SmeLU", "isrlu": "ISRLU", "reglu": "ReGLU",
-    "geglu": "GEGLU", "swiglu": "SwiGLU", "crelu": "CReLU",
-    "bilinear": "BilinearGLU",  # torch.nn.Bilinear is another thing
-}  # fmt: skip
 P = ParamSpec("P")
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -50,9 +45,7 @@ def class_name(name: str) -> str:
     ('LeakyReLU', 'SnakeBeta', 'Hardswish')
     """
     call = _torch_call(name)
-    if call is not None and not call.fixed:
-        return str(call.name).removeprefix("nn.")
-    return "".join(_WORDS.get(word, word.capitalize()) for word in name.split("_"))
+    return layer_name(name, None if call is None or call.fixed else str(call.name).removeprefix("nn."))
 
 
 class LayerClass(type):
@@ -169,9 +162,10 @@ class ElementwiseLayer(Layer):
         self.channels: int | None = given.pop("channels", None)
         self.channel_axis: int = given.pop("channel_axis", 1)
         learnable = given.pop("learnable", False)
-        self.learnable: tuple[str, ...] = self._learnable(learnable)
-        values = {name: given[theirs] for name, theirs in self.parameter_names.items()}
-        self._check(values)
+        layer, names = type(self).__name__, self.parameter_names
+        self.learnable: tuple[str, ...] = learned(layer, self.entry, names, learnable)
+        values = {name: given[theirs] for name, theirs in names.items()}
+        check_values(layer, self.entry, names, values)
         if self.channels is not None and (isinstance(self.channels, bool) or int(self.channels) < 1):
             raise ValueError(f"{type(self).__name__}: channels must be at least 1, got {self.channels}")
         if self.channels is not None and not self.learnable:
@@ -199,28 +193,6 @@ class ElementwiseLayer(Layer):
     def _parameter(self, value: float, factory: dict[str, Any]) -> nn.Parameter:
         shape = () if self.channels is None else (self.channels,)
         return nn.Parameter(torch.full(shape, float(value), **factory))
-
-    def _learnable(self, learnable: bool | str | Iterable[str] | None) -> tuple[str, ...]:
-        if learnable is None:
-            return tuple(name for name, parameter in self.entry.parameters.items() if parameter.learnable)
-        if isinstance(learnable, bool):
-            return tuple(self.parameter_names) if learnable else ()
-        ours = {theirs: name for name, theirs in self.parameter_names.items()}
-        chosen = (learnable,) if isinstance(learnable, str) else tuple(learnable)
-        for name in chosen:
-            if name not in ours:
-                raise ValueError(f"{type(self).__name__} has no parameter {name!r} to learn (it has: {', '.join(ours)})")
-        return tuple(ours[name] for name in chosen)
-
-    def _check(self, values: dict[str, Any]) -> None:
-        for name, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                theirs = self.parameter_names[name]
-                raise TypeError(f"{type(self).__name__}: {theirs} must be a number, got {value!r}")
-        try:
-            self.entry.check(**values)
-        except ValueError as error:
-            raise ValueError(f"{type(self).__name__}: {str(error).removeprefix(f'{self.entry.name}: ')}") from None
 
     def parameter_value(self, name: str) -> Any:
         """Return the value of a parameter: a number, or a tensor if it is learned."""
