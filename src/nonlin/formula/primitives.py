@@ -235,7 +235,7 @@ logical_or: Primitive = _primitive(
     "logical_or", 2, lambda mp, a, b: a or b, r"{0} \lor {1}", symbol="|", precedence=7, is_condition=True
 )
 is_number: Primitive = _primitive(
-    "is_number", 1, lambda mp, a: not mp.isnan(a), r"{0} \in \mathbb{{R}} \cup \{{\pm\infty\}}",
+    "is_number", 1, lambda mp, a: a == a, r"{0} \in \mathbb{{R}} \cup \{{\pm\infty\}}",
     is_condition=True, doc="Whether a is not NaN. Not written as abs(a) >= 0, which some compilers take to be always true.",
 )  # fmt: skip
 where: Primitive = _primitive(

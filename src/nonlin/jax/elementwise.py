@@ -1,0 +1,159 @@
+"""Elementwise activations of JAX arrays: values and derivatives of any order, each a program with its own derivative."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from nonlin.definition import Elementwise
+from nonlin.formula.calculus import canonical, differentiate
+from nonlin.formula.expression import Expression, Symbol, substitute, symbols
+from nonlin.formula.finish import DType, finished, portable
+from nonlin.formula.primitives import is_number, where
+from nonlin.jax.spelling import FUNCTIONS, evaluated
+from nonlin.kernels.ufunc import is_integral
+
+Function = Callable[..., jax.Array]
+_HALVES = (jnp.float16, jnp.bfloat16)
+
+
+def evaluate(entry: Elementwise, wrt: Sequence[str], operands: Sequence[Any]) -> jax.Array:
+    """Compute a derivative of an activation.
+
+    Parameters
+    ----------
+    entry : Elementwise
+    wrt : sequence of str
+        What it is differentiated with respect to, one after the other; none for the value.
+    operands : sequence
+        The arrays, then the parameters: arrays or numbers.
+
+    Raises
+    ------
+    TypeError
+        If an operand is not real.
+    """
+    names = (*entry.operands, *entry.parameters)
+    count = len(entry.operands)
+    arrays = {name: as_array(entry.name, name, x) for name, x in zip(names, operands[:count], strict=False)}
+    result = result_dtype(entry, list(arrays.values()), operands[count:])
+    if not jnp.issubdtype(result, jnp.floating):
+        given = {**arrays, **dict(zip(names[count:], operands[count:], strict=True))}
+        return _of_integers(entry, wrt, given, result)
+    computes_in = jnp.float32 if result in _HALVES else result
+    fixed = tuple(
+        name
+        for name, value in zip(names[count:], operands[count:], strict=True)
+        if isinstance(value, (int, float)) and value == entry.parameters[name].default
+    )
+    used = []
+    for name, value in zip(names, operands, strict=True):
+        if name in fixed:
+            continue
+        array = arrays[name] if name in arrays else as_array(entry.name, name, value)
+        is_there = array.dtype == computes_in
+        used.append(array if is_there else array.astype(computes_in))
+    y = program(entry, tuple(wrt), "float64" if computes_in == jnp.float64 else "float32", fixed)(*used)
+    return y if y.dtype == result else y.astype(result)
+
+
+def as_array(owner: str, name: str, x: Any) -> jax.Array:
+    """Return an operand as an array of JAX, weakly typed if it is a Python number.
+
+    Raises
+    ------
+    TypeError
+        If it is none of real numbers.
+    """
+    try:
+        array = jnp.asarray(None if isinstance(x, str) else x)
+    except (TypeError, ValueError):
+        raise TypeError(f"{owner}: {name} must be an array of real numbers, got {type(x).__name__}") from None
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_):
+        raise TypeError(f"{owner}: {name} must be real floating-point or integer, got {array.dtype}")
+    return array
+
+
+def result_dtype(entry: Elementwise, arrays: Sequence[jax.Array], parameters: Sequence[Any]) -> Any:
+    """Return the dtype of a result: that of the arrays, in which parameters take no part."""
+    found = jnp.result_type(*arrays)
+    if jnp.issubdtype(found, jnp.floating):
+        return found
+    whole = found != jnp.bool_ and all(type(v) is int for v in parameters)
+    return found if whole and is_integral(canonical(entry.formula)) else jnp.zeros(()).dtype
+
+
+def _of_integers(entry: Elementwise, wrt: Sequence[str], given: dict[str, Any], dtype: Any) -> jax.Array:
+    arrays = {name: jnp.asarray(value, dtype) for name, value in given.items()}
+    y = evaluated(portable(derivative(entry, tuple(wrt)), FUNCTIONS), arrays, dtype)
+    return jnp.broadcast_to(jnp.asarray(y, dtype), jnp.broadcast_shapes(*(jnp.shape(a) for a in arrays.values())))
+
+
+def derivative(entry: Elementwise, wrt: tuple[str, ...]) -> Expression:
+    """Return the formula of a derivative, NaN where any of the arrays is."""
+    formula = entry.formula if wrt else canonical(entry.formula)
+    for name in sorted(set(wrt), key=lambda n: (n != "x", n)):
+        formula = differentiate(formula, name, wrt.count(name))
+    for name in entry.operands:
+        if name not in symbols(formula):
+            formula = where(is_number(Symbol(name)), formula, Symbol(name))
+    return formula
+
+
+def program(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
+    """Return a derivative as a function that JAX differentiates by the formula's own derivative; an entry keeps its own.
+
+    Parameters
+    ----------
+    entry : Elementwise
+    wrt : tuple of str
+    dtype : {"float32", "float64"}
+        What it computes in.
+    fixed : tuple of str
+        Parameters that are at their defaults. The others are operands, after the arrays.
+    """
+    programs = entry.root.rooms.setdefault("jax", {})
+    key = (tuple(sorted(wrt)), dtype, fixed)
+    found = programs.get(key)
+    if found is None:
+        found = programs.setdefault(key, _made(entry.root, key[0], dtype, fixed))
+    return found  # type: ignore[no-any-return]
+
+
+def named(name: str) -> Callable[[Function], jax.custom_jvp[jax.Array]]:
+    """Make a function one with a derivative of its own, under the name by which a jaxpr shows it."""
+
+    def made(function: Function) -> jax.custom_jvp[jax.Array]:
+        function.__name__ = function.__qualname__ = name
+        return jax.custom_jvp(function)
+
+    return made
+
+
+def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
+    names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in fixed)
+    formula = substitute(
+        derivative(entry, wrt), {name: default for name in fixed if (default := entry.parameters[name].default) is not None}
+    )
+    form = finished(formula, dtype, FUNCTIONS, entry._typical())
+
+    @named("_".join((entry.name, *wrt)))
+    def function(*operands: jax.Array) -> jax.Array:
+        y = evaluated(form, dict(zip(names, operands, strict=True)), dtype)
+        return jnp.broadcast_to(y, jnp.broadcast_shapes(*(x.shape for x in operands)))
+
+    def tangent(primals: tuple[jax.Array, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, Any]:
+        y = function(*primals)
+        terms = [
+            program(entry, (*wrt, name), dtype, fixed)(*primals) * v
+            for name, v in zip(names, tangents, strict=True)
+            if not isinstance(v, SymbolicZero) and name in symbols(formula)
+        ]
+        return y, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
+
+    function.defjvp(tangent, symbolic_zeros=True)
+    return function
