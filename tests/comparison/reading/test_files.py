@@ -278,3 +278,9 @@ def test_bad_files(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(DataError, match=r"^https://example.org/a.csv is an address, and nothing is downloaded here"):
         load("https://example.org/a.csv", "y")
+
+
+def test_the_example_of_the_readme() -> None:
+    data = load(Path(__file__).parents[3] / "examples" / "penguins.csv", "species")
+    assert data.describe() == "penguins.csv:species: 344 rows, 11 features, 3 classes"
+    assert "missing is a category of its own in sex (11)" in data.notes
