@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nonlin.charts import style, svg
+from nonlin.charts.terminal import sample
 from nonlin.comparison.analysis import Setting, Table
+from nonlin.comparison.plan import PlanError, gather
 from nonlin.comparison.statistics import Spread, ranks, smallest_difference
 from nonlin.comparison.terminal import baseline_scores, chance, duration, percent
 from nonlin.comparison.verdict import join, more_seeds, recommendation, summary, verdict
@@ -29,9 +31,13 @@ def render(study: Study) -> str:
     parts = [f"<h1>nonlin compare · {escape(names)}</h1>", _verdict(study)]
     if study.analysis.overall is not None:
         parts.append(_overall(study))
+    drawn = _contestants(study)
+    if len(tables) > 1:
+        parts.append(drawn)
     for table in tables:
-        sections = (_box, _leaderboard, _dots, _heat, _differences, _depth, _seeds, _tuning)
+        sections = (_leaderboard, _dots, _heat, _differences, _depth, _seeds, _tuning)
         content = "".join(section(table) for section in sections) if table.entries else ""
+        content = (_box(table) if table.entries else "") + (drawn if len(tables) == 1 else "") + content
         if len(tables) > 1:  # a part of the page for each, closed: the answer over all comes first
             name = escape(str(table.dataset["name"]))
             content = f"<details class='part'><summary>{name}</summary>{_sentences(verdict(table))}{content}</details>"
@@ -110,17 +116,33 @@ def _box(table: Table) -> str:
     return f'<div class="box"><h2>What to do</h2><dl>{typed}</dl>{words}<p class="soft">{terms}</p></div>'
 
 
+def _contestants(study: Study) -> str:
+    """Draw the functions that were compared; those of the user's own that this process does not know are left out."""
+    drawings = []
+    for label in study.plan.activations:
+        try:
+            (entry,) = gather([label]).entries.values()
+        except PlanError:
+            continue
+        with np.errstate(all="ignore"):
+            x, y = sample(entry, -4, 4, count=60)
+        drawings.append(f"<figure>{svg.thumbnail(x.tolist(), y.tolist())}<figcaption>{escape(label)}</figcaption></figure>")
+    if not drawings:
+        return ""
+    return _heading("What was compared", "Each function from -4 to 4.") + f'<div class="small">{"".join(drawings)}</div>'
+
+
 def _leaderboard(table: Table) -> str:
     beats = f"beats {table.baseline}" if table.baseline else ""
-    head = ["activation", table.metric.name, "95 % interval", beats, "tie", "rate"]
+    head = ["activation", table.metric.name, "tie", "rate", "95 % interval", beats]
     rows = [
         (
             entry.name + (" ←" if table.decidable and entry is table.recommended and len(table.tied) > 1 else ""),
             table.score(entry.mean),
-            table.interval(entry.interval),
-            chance(table, entry.name),
             entry.group if table.decidable else "",
             f"{entry.usual[0]:g}",
+            table.interval(entry.interval),
+            chance(table, entry.name),
         )
         for entry in table.entries
     ]
@@ -222,7 +244,7 @@ def _differences(table: Table) -> str:
     drawing = svg.forest(
         [(e.name, sign * c.difference, ordered(sign, c.difference_interval), "a" in e.group) for e, c in found],
         table.region,
-        lambda v: f"{unit * v:+.3g}",
+        lambda v: f"{unit * v:+.3g}" if v else "0",
         f"Difference from {leader.name}",
     )
     rows = [
@@ -296,7 +318,7 @@ def _depth(table: Table) -> str:
 
 
 def _short(value: float) -> str:
-    return "–" if not math.isfinite(value) else f"{value:.2g}"
+    return "–" if not math.isfinite(value) else f"{value:.3g}"
 
 
 def _seeds(table: Table) -> str:
