@@ -234,6 +234,99 @@ def test_init_keeps_the_scale(name: str) -> None:
     assert 0.3 < scale < 3
 
 
+class Net(nn.Module):
+    """Layers constructed in another order than they are called in; what ``forward`` does is given."""
+
+    def __init__(self, forward: Any) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.act, self.norm, self.drop = nn.ReLU(inplace=True), nn.LayerNorm(8), nn.Dropout()
+        self.body = forward
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(self, x)
+
+
+def by_hand(x: torch.Tensor) -> torch.Tensor:
+    return 0.5 * x * (1 + torch.tanh(0.8 * (x + 0.045 * x**3)))
+
+
+#: What forward does, and what fc1, fc2 and fc3 feed: None for no activation, a question mark for what is not understood.
+FED = {
+    "another order": (lambda m, x: m.fc3(m.fc2(m.act(m.fc1(x)))), "relu None None"),
+    "the last one first": (lambda m, x: m.fc1(m.act(m.fc3(m.fc2(x)))), "None None relu"),
+    "functions": (lambda m, x: m.fc3(F.elu(m.fc2(torch.tanh(m.fc1(x))), 0.5)), "tanh elu None"),
+    "methods": (lambda m, x: m.fc3(m.fc2(m.fc1(x).relu_()).sigmoid()), "relu sigmoid None"),
+    "ours": (lambda m, x: m.fc3(nl.softmax(m.fc2(nl.mish(m.fc1(x))))), "mish None None"),
+    "one layer for two": (lambda m, x: m.fc3(m.act(m.fc2(m.act(m.fc1(x))))), "relu relu None"),
+    "a residual": (lambda m, x: m.fc3(F.relu(m.fc2(F.silu(m.fc1(x))) + x)), "silu relu None"),
+    "shapes, norms and dropout": (
+        lambda m, x: m.fc3(F.gelu(m.drop(m.norm(2 * m.fc1(x).view(2, 2, 2, 8).transpose(0, 1).flatten(0, 2))))),
+        "gelu ? None",
+    ),
+    "a normalization by hand": (
+        lambda m, x: m.fc3(F.relu((y := m.fc1(x)) * torch.rsqrt(y.pow(2).mean(-1, keepdim=True)) * m.fc2.bias)),
+        "relu ? None",
+    ),
+    "a pair": (lambda m, x: m.fc3(nl.swiglu(m.fc1(x), m.fc2(x))), "swiglu None None"),
+    "a pair by hand": (lambda m, x: m.fc3(F.silu(m.fc1(x)) * m.fc2(x)), "silu None None"),
+    "silu by hand": (lambda m, x: m.fc3((y := m.fc1(x)) * torch.sigmoid(y)), "silu ? None"),
+    "a formula by hand": (lambda m, x: m.fc3(by_hand(m.fc2(torch.relu(m.fc1(x)) ** 2))), "? ? None"),
+    "attention": (lambda m, x: F.scaled_dot_product_attention(m.fc1(x), m.fc2(x), m.fc3(x)), "None None None"),
+}
+
+
+@pytest.mark.parametrize("case", FED)
+def test_gains_are_of_what_is_called(case: str) -> None:
+    forward, feeds = FED[case]
+    model, x = Net(forward), torch.randn(8, 8)
+    for done in (nt.init_(model, x), nt.init_(model, (x,)), nt.init_(model, {"x": x})):
+        assert [d.path for d in done] == ["fc1", "fc2", "fc3"]
+        for line, fed in zip(done, feeds.split(), strict=True):
+            assert bool(line.doubt) == (fed == "?"), line
+            assert line.activation == (None if fed in ("None", "?") else fed), line
+            assert line.gain == (
+                1
+                if line.activation is None
+                else pytest.approx(nt.gain(line.activation, **({"alpha": 0.5} if fed == "elu" else {})))
+            )
+        assert model.training
+    assert model.fc1.bias.abs().max() == 0
+
+
+def test_gains_without_an_example(transformers: types.ModuleType) -> None:
+    done = nt.init_(resnet())
+    assert {d.path: d.activation for d in done} == {
+        "0": "relu", "3.conv1": "relu", "3.conv2": "relu", "4.conv1": "relu", "4.conv2": "relu", "7": None,
+    }  # fmt: skip
+    assert done.left == []
+    torch.manual_seed(0)
+    gpt2 = nn.Sequential(nn.Embedding(50, 64), Conv1D(256, 64), NewGELUActivation(), Conv1D(64, 256), nn.Linear(64, 50))
+    gpt2[4].weight = gpt2[0].weight
+    done = nt.init_(gpt2)
+    assert [(d.path, d.activation) for d in done] == [("1", "gelu_tanh"), ("3", None)]
+    assert gpt2[1].weight.std().item() == pytest.approx(nt.gain("gelu_tanh") / 8, rel=0.05)
+    assert gpt2[3].weight.std().item() == pytest.approx(1 / 16, rel=0.05)
+    assert str(done).splitlines()[2:] == ["left as they are:", "  0: Embedding", "  4: its weight is that of 0"]
+
+
+def test_what_is_not_seen_is_said() -> None:
+    def forward(m: Any, x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        raise ValueError("not with that")
+
+    chain = nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Tanh(), nn.Linear(8, 8))
+    model = nn.ModuleDict({"net": Net(forward), "chain": chain})
+    done = {d.path: d for d in nt.init_(model, otherwise="relu")}
+    assert (done["chain.0"].activation, done["chain.0"].doubt) == ("tanh", "")
+    for path in ("net.fc1", "net.fc2", "net.fc3", "chain.3"):
+        assert done[path].activation == "relu"
+        assert "not seen what it feeds" in str(done[path])
+    with pytest.raises(ValueError, match="not with that"):
+        nt.init_(Net(lambda m, x: forward(m, x, x)), torch.zeros(2, 8))
+    twice = nt.init_(Net(lambda m, x: m.fc3(F.relu(y := m.fc1(x)) + torch.tanh(m.fc1(x)) + F.relu(y))), torch.zeros(2, 8))
+    assert str(twice[0]) == "fc1: gain 1.4142 for relu; it feeds tanh, too"
+
+
 def test_report() -> None:
     x = torch.randn(64, 128)
 

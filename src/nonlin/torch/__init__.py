@@ -7,7 +7,12 @@ There is a layer for every activation in the registry, named as torch names it w
 from typing import Any as _Any
 
 from nonlin.definition import activations as _activations
-from nonlin.torch.initialization import Initialized as Initialized, gain as gain, init_ as init_
+from nonlin.torch.initialization import (
+    Initialization as Initialization,
+    Initialized as Initialized,
+    gain as gain,
+    init_ as init_,
+)
 from nonlin.torch.layers import class_name as _class_name
 from nonlin.torch.making import layer as layer
 from nonlin.torch.replacement import Change as Change, Replacement as Replacement, replace as replace

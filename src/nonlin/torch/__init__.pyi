@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from nonlin.definition.layout import Gate as Gate
-from nonlin.torch.initialization import Initialized as Initialized, gain as gain, init_ as init_
+from nonlin.torch.initialization import (
+    Initialization as Initialization,
+    Initialized as Initialized,
+    gain as gain,
+    init_ as init_,
+)
 from nonlin.torch.layers import ElementwiseLayer, GatedLayer
 from nonlin.torch.making import layer as layer
 from nonlin.torch.replacement import Change as Change, Replacement as Replacement, replace as replace

@@ -27,7 +27,7 @@ from nonlin.torch.elementwise import reduced
 from nonlin.torch.memory import empty_like, has_memory
 from nonlin.torch.row_programs import row_program
 from nonlin.torch.spelling import DTYPE_NAMES
-from nonlin.torch.symbolic import node
+from nonlin.torch.symbolic import node, watched
 
 # --- which operation ----------------------------------------------------------------------------------------------------------
 # An operation is told by its path, the derivatives that lead to it: "" is the function itself, "vjp x" its transposed slope,
@@ -498,7 +498,8 @@ def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor
     if called is not None:
         return called  # type: ignore[no-any-return]
     numbers = [given[name] for name in entry._checked]
-    return along_axis(entry, _tensor(given["x"]), given["axis"], given.get("where"), numbers)
+    x = _tensor(given["x"])
+    return watched(entry, (x,), along_axis(entry, x, given["axis"], given.get("where"), numbers))  # type: ignore[no-any-return]
 
 
 def product_along_axis(entry: AxisFunction, given: Mapping[str, Any], which: str) -> Tensor:

@@ -1,13 +1,25 @@
-"""What ``torch.fx`` records: while it traces, a call becomes a node that makes the call again."""
+"""Calls that are looked at instead of made: nodes that ``torch.fx`` records, and what a model calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch.fx.proxy import Proxy
 
 from nonlin.definition.layout import Gate, Halves
+
+#: Called with an entry, its operands and the result of each call of a function of ours: by who watches a model.
+watchers: list[Callable[..., None]] = []
+
+
+def watched(entry: Any, operands: Sequence[Any], result: Any) -> Any:
+    """Show a call to who watches, and return its result."""
+    if not torch.compiler.is_compiling():
+        for watcher in watchers:
+            watcher(entry, operands, result)
+    return result
 
 
 def node(called: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
