@@ -105,3 +105,44 @@ def test_every_page_fits_a_phone(small_site: Path, page: Any) -> None:
         controls = "[...document.querySelectorAll('input,select,button')]"
         unnamed = f"{controls}.filter(e => !e.labels?.length && !e.innerText && !e.ariaLabel).map(e => e.id)"
         assert page.evaluate(unnamed) == [], path
+
+
+def test_the_labs(small_site: Path, page: Any) -> None:
+    """Each lab answers when something is moved by keyboard, and its link restores what was moved."""
+    moved = {
+        "layers": ("#depth", "#said"),
+        "dying": ("#width", "#born"),
+        "choice": ("#x", "#rows"),
+        "spikes": ("#current", "#said"),
+        "why": ("#depth", "output[for=depth]"),
+        "softmax": ("#temperature", "#rows"),
+    }
+    for lab, (control, answer) in moved.items():
+        page.goto((small_site / "labs" / f"{lab}.html").as_uri())
+        before = page.locator(answer).inner_text()
+        page.focus(control)
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        after = page.locator(answer).inner_text()
+        assert after != before, lab
+        address = page.url
+        page.goto("about:blank")
+        page.goto(address)
+        if lab != "choice":  # it measures times
+            assert page.locator(answer).inner_text() == after, lab
+        assert page.locator("#problem").inner_text() == "", lab
+
+
+def test_networks_are_trained_in_the_page(small_site: Path, page: Any) -> None:
+    page.goto((small_site / "labs" / "dying.html").as_uri())
+    page.click("#one")
+    assert page.locator("#said").inner_text().startswith("Step 1:")
+    page.fill("#formula", "max(x, 0.1*x)")
+    page.select_option("#first", "yours")
+    assert page.locator("#said").inner_text().startswith("Step 0:")
+    page.click("#one")
+    page.goto((small_site / "labs" / "why.html").as_uri())
+    page.click("#train")
+    page.wait_for_function("document.getElementById('left-said').textContent.includes('after 5')", timeout=20000)
+    page.click("#train")
+    assert page.locator("#train").inner_text() == "Train"

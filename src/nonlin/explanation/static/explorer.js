@@ -255,7 +255,8 @@ function dragged(event) {
 }
 
 element("names").innerHTML = Object.keys(CATALOGUE).map((name) => `<option value="${name}">`).join("");
-listen("choose", "change", () => choose(false));
+listen("choose", "keydown", (event) => event.key === "Enter" && choose(false));
+listen("show", "click", () => choose(false));
 listen("add", "click", () => choose(true));
 listen("x", "input", (event) => {
   state.x = Number(event.target.value);

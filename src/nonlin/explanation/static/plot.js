@@ -50,7 +50,7 @@ function pathOf(points, at, along) {
 const escaped = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
 
 // Draw curves [{points, kind}] between across and along; flat: stretches to shade; cursor: an x; marks: [{x, y, kind}].
-function drawPlot(svg, { curves, across, along, flat = [], cursor, marks = [], title, xTitle = "", size = sizeOf(svg), logarithmic = false }) {
+function drawPlot(svg, { curves, across, along, flat = [], cursor, marks = [], title, xTitle = "", whole = false, size = sizeOf(svg), logarithmic = false }) {
   const at = scales(across, along, size);
   const clip = `clip-${svg.id}`;
   const parts = [
@@ -59,7 +59,7 @@ function drawPlot(svg, { curves, across, along, flat = [], cursor, marks = [], t
   for (const [from, to] of flat) {
     parts.push(`<rect class="flat" x="${at.x(from).toFixed(1)}" y="${at.top}" width="${(at.x(to) - at.x(from)).toFixed(1)}" height="${at.bottom - at.top}"/>`);
   }
-  for (const x of ticks(...across)) {
+  for (const x of ticks(...across).filter((tick) => !whole || Number.isInteger(tick))) {
     parts.push(`<path class="${x === 0 ? "axis" : "grid"}" d="M${at.x(x)} ${at.top}V${at.bottom}"/>`);
     parts.push(`<text class="tick" text-anchor="middle" x="${at.x(x)}" y="${at.bottom + 18}">${shown(x)}</text>`);
   }
@@ -111,3 +111,48 @@ function writeState(state) {
 }
 
 const element = (id) => document.getElementById(id);
+
+// Let the state of some controls stand in the address, and do something whenever one of them is moved.
+function controls(ids, changed) {
+  const value = (control) => (control.type === "checkbox" ? String(control.checked) : control.value);
+  const read = () => {
+    const given = readState();
+    for (const id of ids) {
+      const control = element(id);
+      if (given[id] === undefined) continue;
+      if (control.type === "checkbox") control.checked = given[id] === "true";
+      else control.value = given[id];
+      if (control.value === "" && control.tagName === "SELECT") control.selectedIndex = 0;
+    }
+  };
+  const act = () => {
+    for (const id of ids) {
+      const output = document.querySelector(`output[for="${id}"]`);
+      if (output) output.textContent = shown(Number(element(id).value), 3);
+    }
+    guarded(changed, element("problem"));
+  };
+  for (const id of ids) {
+    element(id).addEventListener("input", () => {
+      writeState(Object.fromEntries(ids.map((each) => [each, value(element(each))])));
+      act();
+    });
+  }
+  window.addEventListener("hashchange", () => { read(); act(); }); // prettier-ignore
+  window.addEventListener("resize", act);
+  read();
+  act();
+}
+
+// The catalogue as the options of a list.
+function offer(id, chosen, more = []) {
+  const names = [...more, ...Object.keys(CATALOGUE)];
+  element(id).innerHTML = names.map((name) => `<option${name === chosen ? " selected" : ""}>${name}</option>`).join("");
+}
+
+// A function of the catalogue and its slope, at the defaults.
+function activationOf(name) {
+  const { functions, parameters } = CATALOGUE[name];
+  const values = parameters.map((p) => p.default);
+  return { f: (x) => functions[0](x, ...values), slope: (x) => functions[1](x, ...values) };
+}
