@@ -5,6 +5,7 @@ import math
 import pickle
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -18,8 +19,10 @@ from mpmath import mp, mpf
 
 import nonlin as nl
 from entries import FLOATS, INTEGERS, over_floats
-from nonlin.definition.layout import Groups
+from nonlin.definition.decorator import define
+from nonlin.definition.layout import Groups, Rows
 from nonlin.formula import FormulaError, Symbol
+from nonlin.formula.rows import RowReference, parts
 from oracle import ulp_error
 
 Array = np.ndarray[Any, Any]
@@ -65,6 +68,18 @@ REFERENCES: dict[str, Callable[[Row], list[mpf]]] = {
     "maxout": lambda x: [max(x[k : k + 2]) for k in range(0, len(x), 2)],
     "crelu": lambda x: [max(a, 0) for a in x] + [max(-a, 0) for a in x],
 }
+
+
+def _meaning(entry: nl.AxisFunction, x: Row) -> list[mpf]:
+    defaults = {name: parameter.default for name, parameter in entry.parameters.items()}
+    meaning = RowReference(mp, {"x": list(x), **defaults})
+    return [a for part in parts(entry.formula) for a in meaning(part)]
+
+
+# A function that is not written above is held to what its formula means.
+for _name, _entry in nl.activations.items():
+    if isinstance(_entry, nl.AxisFunction) and _entry.family == "along_axis":
+        REFERENCES.setdefault(_name, partial(_meaning, _entry))
 FUNCTIONS: dict[str, nl.AxisFunction] = {name: nl.activations[name] for name in REFERENCES}
 ARGUMENTS: dict[str, dict[str, Any]] = {"maxout": {"groups": 2}}
 SHARES = ("softmax", "softmin", "sparsemax", "entmax15", "hardmax")  # not negative, and 1 together
@@ -439,6 +454,13 @@ def test_floating_dtypes_are_kept(name: str, dtype: np.dtype[Any]) -> None:
     np.testing.assert_allclose(y.astype(float), call(name, x.astype(float)), rtol=1e-2)
     assert call(name, x, "jvp", x).dtype == dtype
     assert call(name, x, "vjp", y).dtype == dtype
+
+
+def test_a_difference_from_the_peak_is_no_selection() -> None:
+    spread = define(lambda x: (nl.row_max(x) - x) / (1 + nl.row_sum(nl.row_max(x) - x)), name="spread", layout=Rows())
+    assert spread([1, 0, 1, 1]).tolist() == [0, 0.5, 0, 0]
+    assert define(lambda x: nl.row_max(x) - x, name="below", layout=Rows())([3, 1]).tolist() == [0, 2]
+    assert not define(lambda x: nl.row_max(x) * x, name="product", layout=Rows()).keeps_integers
 
 
 @pytest.mark.parametrize("dtype", [*INTEGERS, np.dtype(bool)], ids=str)

@@ -160,8 +160,11 @@ class AxisFunction(Activation, layout=Rows()):
     def keeps_integers(self) -> bool:
         """Whether the function only selects among its entries."""
         peaks = {n: n.arguments[0] for n in postorder(self.formula) if isinstance(n, Application) and n.primitive is row_max}
-        several = [rebuild(part, lambda node: Symbol("x") if node in peaks else node) for part in parts(self.formula)]
-        return symbols(self.formula) <= {"x"} and all(map(is_integral, map(canonical, [*several, *peaks.values()])))
+        formulas = [*peaks.values()]
+        for stand_in in (Symbol("x"), Symbol("peak")):  # a product of x and a peak is one of two entries; a difference is no 0
+            put = dict.fromkeys(peaks, stand_in)
+            formulas += [rebuild(part, lambda node, put=put: put.get(node, node)) for part in parts(self.formula)]  # type: ignore[misc]
+        return symbols(self.formula) <= {"x"} and all(map(is_integral, map(canonical, formulas)))
 
     @cached_property
     def normalization(self) -> tuple[Normalization, str | None] | None:

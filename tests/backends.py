@@ -1,0 +1,86 @@
+"""The frameworks that the conformance suite runs over: how to make an array of each, how to read one, what it promises."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nonlin.frameworks import FRAMEWORKS
+
+Array = np.ndarray[Any, Any]
+BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A framework's room, and its promise as data.
+
+    Attributes
+    ----------
+    array, numpy
+        What makes an array of one of NumPy's, of any dtype of ``dtypes``, and back.
+    gradient
+        The gradient of the sum of a function's results by the framework's own differentiation; None where it has none.
+    dtypes
+        Floating dtypes that it knows; others are not its.
+    integers
+        What integers become that a function does not keep.
+    ulps
+        The largest error of a result, by dtype, in units in the last place of the exact one.
+    flushes
+        Whether a subnormal result may be 0.
+    exceptions
+        Entries, with a reason, that keep no promise.
+    """
+
+    array: Callable[[Array], Any]
+    numpy: Callable[[Any], Array]
+    gradient: Callable[[Callable[[Any], Any], Any], Any] | None
+    ulps: Mapping[str, float]
+    dtypes: tuple[str, ...] = ("float16", BFLOAT16, "float32", "float64")
+    integers: str = "float32"
+    flushes: bool = False
+    exceptions: Mapping[str, str] = field(default_factory=dict)
+
+
+def _numpy() -> Backend:
+    # gelu and mish are promised half an ulp more, as arithmetic/promise.py says.
+    return Backend(lambda x: x, lambda x: x, None, {"float32": 2.5, "float64": 4.0}, integers="float64")
+
+
+def _torch() -> Backend:
+    import torch
+
+    def array(x: Array) -> Any:
+        if x.dtype.name == BFLOAT16:
+            return torch.from_numpy(x.astype(np.float32)).to(torch.bfloat16)
+        return torch.from_numpy(x.copy())
+
+    def numpy(x: Any) -> Array:
+        x = x.detach()
+        if x.dtype is torch.bfloat16:
+            import ml_dtypes
+
+            return x.float().numpy().astype(ml_dtypes.bfloat16)
+        return x.numpy()
+
+    def gradient(function: Callable[[Any], Any], x: Any) -> Any:
+        x = x.clone().requires_grad_()
+        return torch.autograd.grad(function(x).sum(), x)[0]
+
+    return Backend(array, numpy, gradient, {"float32": 4.0, "float64": 4.0})
+
+
+MAKERS: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "torch": _torch}
+
+
+def backend(name: str) -> Backend:
+    """Return a backend, or skip where it is not installed or has no room yet."""
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
+    if name != "numpy" and not next(f for f in FRAMEWORKS if f.name == name).is_open():
+        pytest.skip(f"nonlin has no room for {name}")
+    return MAKERS[name]()
