@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import nonlin
-from nonlin.definition import Elementwise
+from nonlin.definition import Elementwise, activations, get
 from nonlin.dialects import find
 
 _CALL = re.compile(r"\s*([^()]+?)\s*(?:\((.*)\))?\s*", re.DOTALL)
@@ -87,7 +86,7 @@ def _named(name: str) -> Any:
     if members(name) is not None:
         raise WantedError(f"{name} is a family: nonlin list --family {name} has its members")
     try:
-        return find(name) or nonlin.get(name)
+        return find(name) or get(name)
     except KeyError as error:
         raise WantedError(str(error)) from None
 
@@ -121,7 +120,7 @@ def model(text: str) -> Callable[[Any], Any]:
 def families() -> list[str]:
     """Return the families, in the order of the catalogue: what most networks use comes first."""
     order = ("rectifiers", "smooth", "self_gated", "bounded", "shrinkage", "periodic", "learnable", "pairs", "along_axis")
-    there = dict.fromkeys(entry.family for entry in nonlin.activations.values())
+    there = dict.fromkeys(entry.family for entry in activations.values())
     return [family for family in order if family in there] + [family for family in there if family not in order]
 
 
@@ -133,11 +132,11 @@ def members(text: str) -> list[str] | None:
     >>> members("Periodic")
     ['sin', 'snake', 'snake_beta', 'gcu']
     """
-    if text in nonlin.activations or key(text) not in map(key, families()):
+    if text in activations or key(text) not in map(key, families()):
         return None
     return [
         entry.name
-        for entry in nonlin.activations.values()
+        for entry in activations.values()
         if key(entry.family) == key(text)
         and isinstance(entry, Elementwise)
         and entry.operands == ("x",)

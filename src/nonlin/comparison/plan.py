@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, NamedTuple
 
-import nonlin
-from nonlin.definition import Elementwise
+from nonlin.definition import Elementwise, activations
 from nonlin.wanted import WantedError, look_up, members
 
 DEFAULT_ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "tanh", "sigmoid", "softplus")
@@ -384,7 +383,7 @@ def gather(wanted: Iterable[Any]) -> Field:
 def _look_up(item: Any) -> tuple[str, Any]:
     if not isinstance(item, str):
         if isinstance(item, Elementwise):
-            known = nonlin.activations.get(item.name)
+            known = activations.get(item.name)
             defaults = {n: p.default for n, p in item.parameters.items()}
             changed = known is not None and defaults != {n: p.default for n, p in known.parameters.items()}
             settings = ", ".join(f"{name}={value:g}" for name, value in defaults.items() if value is not None)

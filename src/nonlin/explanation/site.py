@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import nonlin
 from nonlin import wanted
 from nonlin.charts import style
 from nonlin.definition import activations
@@ -82,7 +82,7 @@ def pages(extra: Iterable[Any] = (), *, accuracy: bool = False) -> Iterator[tupl
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"version": nonlin.__version__, "labs": LABS}
+    environment.globals |= {"version": version("nonlin"), "labs": LABS}
 
     def render(template: str, depth: int, **values: Any) -> str:
         return environment.get_template(template).render(root="../" * depth, **values)
