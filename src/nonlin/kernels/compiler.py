@@ -46,13 +46,22 @@ class Compiler:
         found = self._binding.Target.from_triple(self.target.triple)
         return found.create_target_machine(cpu=self.target.cpu, features=self.target.features, opt=2, jit=jit)
 
+    def _parsed(self, source: str) -> Any:
+        """Return a module in a context of its own, which goes with it: LLVM keeps the global one for good."""
+        contexts = self._binding.context
+        if hasattr(contexts, "opaque_pointers_enabled"):  # llvmlite 0.44, where pointers have types unless it is asked
+            context = contexts.ContextRef(self._binding.ffi.lib.LLVMPY_ContextCreate(True))
+        else:
+            context = self._binding.create_context()
+        return self._binding.parse_assembly(source, context)
+
     def assembly(self, kernel: Kernel) -> str:
         """Return the machine code of a kernel as text."""
         return self.assembly_of(KernelModule(kernel, self.target).run())
 
     def assembly_of(self, source: str) -> str:
         """Return the machine code of a module as text."""
-        module = self._binding.parse_assembly(source)
+        module = self._parsed(source)
         module.verify()
         return str(self._machine(jit=False).emit_assembly(module))
 
@@ -75,7 +84,7 @@ class Compiler:
 
     def compile_text(self, source: str, name: str, owner: object) -> int:
         """Compile a module and return the address of a function, which is valid as long as its owner lives."""
-        module = self._binding.parse_assembly(source)
+        module = self._parsed(source)
         engine = self._binding.create_mcjit_compiler(module, self._machine(jit=True))
         engine.finalize_object()
         address = int(engine.get_function_address(name))
