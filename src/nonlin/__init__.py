@@ -57,4 +57,8 @@ def __getattr__(name: str) -> object:
         import nonlin.comparison
 
         return getattr(nonlin.comparison, name)
+    if name in ("diagnose", "assert_healthy"):
+        import nonlin.diagnosis.diagnosing
+
+        return getattr(nonlin.diagnosis.diagnosing, name)
     raise AttributeError(f"module 'nonlin' has no attribute {name!r}")

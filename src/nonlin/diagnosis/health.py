@@ -20,6 +20,32 @@ from nonlin.diagnosis.shape import Shape, shape_of
 
 EPS = 0.05
 SATURATED_IN = 0.95
+RARE = 0.01
+DORMANT = 0.025
+
+
+@dataclass(frozen=True)
+class UnitStates:
+    """Which units are in which state: boolean arrays over the units, after the axes of a stack.
+
+    Attributes
+    ----------
+    dead, always_on, rare, negative_only, saturated, non_finite : ndarray of bool
+        As the head of this module defines them; rare: active in some, but in less than 1 % of the samples.
+    dormant : ndarray of bool
+        Whose mean abs(h) is at most 0.025 of the layer's (Sokar et al., arXiv:2302.12902); none if no output was given.
+    gradient_dead : ndarray of bool
+        Neither dead nor non-finite, but dL/dh was 0 everywhere; none if no gradient was given.
+    """
+
+    dead: Any
+    always_on: Any
+    rare: Any
+    negative_only: Any
+    saturated: Any
+    non_finite: Any
+    dormant: Any
+    gradient_dead: Any
 
 
 @dataclass(frozen=True)
@@ -98,6 +124,7 @@ class Health:
         gradient: torch.Tensor | None = None,
         *,
         slope: torch.Tensor | None = None,
+        output: torch.Tensor | None = None,
         axis: int = -1,
     ) -> None:
         """Add a block of samples.
@@ -110,6 +137,8 @@ class Health:
             dL/dz, the loss summed over samples.
         slope : Tensor, optional
             f'(z), where it is known already.
+        output : Tensor, optional
+            f(z): what tells dormant units.
         axis : int
             Where the units are: 1 after the stack for a convolution, the last one for a linear layer.
         """
@@ -117,12 +146,7 @@ class Health:
             slope = _slope(self._activation, z)
         self._samples += z.shape[self._stack]
 
-        def by_unit(tensor: torch.Tensor) -> torch.Tensor:
-            """Return it as (*stack, samples, places, units)."""
-            tensor = tensor.movedim(axis, -1)
-            return tensor.reshape(*tensor.shape[: self._stack + 1], -1, tensor.shape[-1])
-
-        z, slope = by_unit(z), by_unit(slope)
+        z, slope = self._by_unit(z, axis), self._by_unit(slope, axis)
         self._values += z.shape[-3] * z.shape[-2]
         places = (-3, -2)
         limit = EPS * self._shape.steepest if math.isfinite(self._shape.steepest) else 0.0
@@ -141,36 +165,86 @@ class Health:
         self._add("non_finite", (~torch.isfinite(z)).sum(places) if bad.any() else bad.long())
         self._add("sum", total)
         self._add("square", z.to(wide).square().sum(places))
+        if output is not None:
+            self._add("level", self._by_unit(output, axis).to(wide).abs().sum(places))
         if gradient is not None:
-            self._add("gradient", by_unit(gradient).to(wide).square().sum(places))
+            self.update_gradient(gradient, axis=axis)
+
+    @torch.no_grad()
+    def update_gradient(self, gradient: torch.Tensor, *, of_output: bool = False, axis: int = -1) -> None:
+        """Add the gradients of a block: dL/dz, or dL/dh, the loss summed over samples; they may come later than the values."""
+        wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32
+        squares = self._by_unit(gradient, axis).to(wide).square().sum((-3, -2))
+        self._add("output_gradient" if of_output else "gradient", squares)
+
+    def _by_unit(self, tensor: torch.Tensor, axis: int) -> torch.Tensor:
+        """Return it as (*stack, samples, places, units)."""
+        tensor = tensor.movedim(axis, -1)
+        return tensor.reshape(*tensor.shape[: self._stack + 1], -1, tensor.shape[-1])
 
     def _add(self, name: str, value: torch.Tensor) -> None:
         value = value.double()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
 
-    def result(self) -> LayerHealth:
-        """Return what was seen, in NumPy."""
+    def _arrays(self) -> dict[str, Any]:
         if not self._sums:
             raise ValueError("no samples were seen")
-        sums = {name: value.cpu().numpy() for name, value in self._sums.items()}
+        return {name: value.cpu().numpy() for name, value in self._sums.items()}
+
+    def states(self) -> UnitStates:
+        """Return which units are in which state."""
+        return self._states(self._arrays())
+
+    def _states(self, sums: dict[str, Any]) -> UnitStates:
         n = self._samples
         bad = sums["non_finite"] > 0
         silent = ~bad & (sums["somewhere"] == 0)
-        units = bad.shape[-1]
+        dead = silent & self._shape.can_die
+        level, gradient = sums.get("level"), sums.get("output_gradient")
+        none = np.zeros_like(bad)
+        return UnitStates(
+            dead=dead,
+            always_on=~bad & (sums["everywhere"] == n),
+            rare=~bad & ~silent & (sums["somewhere"] < RARE * n) & self._shape.can_die,
+            negative_only=silent & (not self._shape.can_die),
+            saturated=~bad & (sums["flat"] >= SATURATED_IN * self._values) & self._shape.bounded,
+            non_finite=bad,
+            dormant=none if level is None else ~bad & (level <= DORMANT * level.mean(-1, keepdims=True)),
+            gradient_dead=none if gradient is None else ~bad & ~dead & (gradient == 0),
+        )
+
+    def spread(self) -> tuple[Any, Any]:
+        """Return mean and variance of each unit's pre-activations, over samples and places."""
+        sums = self._arrays()
+        with np.errstate(all="ignore"):
+            mean = sums["sum"] / self._values
+            return mean, np.maximum(sums["square"] / self._values - mean**2, 0)
+
+    def gradient_norm(self) -> Any:
+        """Return the RMS over samples of the norm of dL/dz, which neither width nor the number of places changes; or NaN."""
+        sums = self._arrays()
+        if "gradient" not in sums:
+            return np.full(sums["sum"].shape[:-1], np.nan)
+        return np.sqrt(sums["gradient"].sum(-1) / self._samples)
+
+    def result(self) -> LayerHealth:
+        """Return what was seen, in NumPy."""
+        sums = self._arrays()
+        states = self._states(sums)
+        units = states.dead.shape[-1]
         total = self._values * units
         with np.errstate(all="ignore"):
             square = sums["square"].sum(-1) / total
             mean = sums["sum"].sum(-1) / total
             gradient = np.sqrt(sums["gradient"].sum(-1) / total) if "gradient" in sums else np.full_like(square, np.nan)
-            saturated = ~bad & (sums["flat"] >= SATURATED_IN * self._values) & self._shape.bounded
             return LayerHealth(
-                samples=n,
+                samples=self._samples,
                 units=units,
-                dead=(silent & self._shape.can_die).sum(-1),
-                always_on=(~bad & (sums["everywhere"] == n)).sum(-1),
-                negative_only=(silent & (not self._shape.can_die)).sum(-1),
-                saturated=saturated.sum(-1),
-                non_finite=bad.sum(-1),
+                dead=states.dead.sum(-1),
+                always_on=states.always_on.sum(-1),
+                negative_only=states.negative_only.sum(-1),
+                saturated=states.saturated.sum(-1),
+                non_finite=states.non_finite.sum(-1),
                 rms_z=np.sqrt(square),
                 variance_z=square - mean**2,
                 rms_gradient=gradient,

@@ -1,0 +1,409 @@
+"""Where a model applies activations, and to what: seen by running it, so that modules and calls in ``forward`` are one.
+
+Calls are intercepted as torch functions. Each tensor's origin is followed from the layer with weights that made it to the
+activation, so that a unit is a channel of a convolution or a feature of a linear layer, whatever stands in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
+
+from nonlin.definition import Activation, Elementwise, activations
+from nonlin.diagnosis.health import Health
+from nonlin.diagnosis.shape import shape_of
+from nonlin.dialects import dialect
+from nonlin.torch.layers import ElementwiseLayer
+from nonlin.torch.replacement import activation_of
+
+CONVOLUTIONS: tuple[Any, ...] = (
+    torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+)  # fmt: skip
+LINEAR: tuple[Any, ...] = (F.linear, torch.addmm)
+NORMS: tuple[Any, ...] = (F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.rms_norm, torch.layer_norm)
+DROPOUTS: tuple[Any, ...] = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
+POOLS = ("max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d")
+SHAPES = frozenset(
+    "view reshape flatten transpose permute squeeze unsqueeze contiguous movedim swapaxes unflatten to float half double "
+    "__getitem__ chunk split mT T clone expand narrow select avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d "
+    "mean cat index_select gather".split()
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tensor comes from.
+
+    Attributes
+    ----------
+    layer : str
+        The module with weights, or the input.
+    axis : int
+        Where its units are.
+    units : int
+    direct : bool
+        Whether nothing but normalisation, dropout and changes of shape stand in between.
+    bent : bool
+        Whether a nonlinear function stands in between.
+    normed, added : bool
+        Whether a normalisation, or a sum with another tensor, stands in between.
+    last : str
+        The last thing done: the name of an activation, ``softmax``, ``log_softmax`` or ``""``.
+    """
+
+    layer: str
+    axis: int
+    units: int
+    direct: bool = True
+    bent: bool = False
+    normed: bool = False
+    added: bool = False
+    last: str = ""
+
+
+@dataclass
+class Site:
+    """One place where an activation is applied.
+
+    Attributes
+    ----------
+    layer : str
+        The qualified name of the module whose units these are.
+    place : str
+        The module in which the activation is called.
+    call : int
+        Which call of it there, in one pass.
+    """
+
+    layer: str
+    place: str
+    call: int
+    entry: Elementwise
+    origin: Origin
+    health: Health
+    dtype: torch.dtype
+    largest: list[Tensor] = field(default_factory=list)
+    final: bool = False
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.place if self.call == 0 else f"{self.place} (call {self.call + 1})"
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """One call of a layer with weights, and where its input came from."""
+
+    layer: str
+    before: Origin | None
+    weight: Any
+    bias: Any
+    kind: str
+    groups: int = 1
+
+
+@cache
+def _activation_functions() -> dict[Any, str]:
+    """Return torch's functions and methods that are an elementwise activation, with our names."""
+    found: dict[Any, str] = {}
+    for name, calls in dialect("torch").calls.items():
+        entry = activations[name]
+        if not isinstance(entry, Elementwise) or entry.operands != ("x",):
+            continue
+        for call in calls:
+            if call.name.startswith("nn.") or call.fixed:
+                continue
+            short = call.name.rpartition(".")[2]
+            for space in (F, torch, torch.Tensor, torch.special):
+                for spelled in (short, f"{short}_"):
+                    if hasattr(space, spelled):
+                        found.setdefault(getattr(space, spelled), name)
+    # What bends, but is a plain operation rather than somebody's activation, would make every use of it a site.
+    return {function: name for function, name in found.items() if getattr(function, "__name__", "") not in _PLAIN}
+
+
+_PLAIN = frozenset("sin cos abs sign erf exp identity square clamp heaviside threshold".split())
+
+
+class Probe(TorchFunctionMode):
+    """Sees what a model does while it is run, within :meth:`watching`.
+
+    Attributes
+    ----------
+    sites : dict
+        By place, activation and number of the call.
+    weighted : list of Weighted
+        The calls of layers with weights in the first pass, in order.
+    called : set of str
+        Modules that were called.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.names: Mapping[nn.Module, str] = {m: name or type(m).__name__ for name, m in model.named_modules()}
+        self.sites: dict[tuple[str, str, int], Site] = {}
+        self.order: list[tuple[str, str, int]] = []
+        self.weighted: list[Weighted] = []
+        self.called: set[str] = set()
+        self.unseen: dict[str, str] = {}
+        self.samples = 0
+        self.scale = 1.0
+        self.mask: Tensor | None = None
+        self._owners = {id(p): self._name_of(m) for m in model.modules() for p in m._parameters.values() if p is not None}
+        self._first = True
+
+    def _name_of(self, module: nn.Module) -> str:
+        return self.names[module]
+
+    # --- running ------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self, samples: int, mask: Tensor | None) -> Any:
+        """Watch one pass over a batch."""
+        self.samples, self.mask = samples, mask
+        self._origins: Any = WeakIdKeyDictionary()
+        self._counts: dict[tuple[str, str], int] = {}
+        self._stack: list[str] = []
+        self._within = 0  # our own layers, whose insides are theirs
+        self._held: list[Tensor] = []
+        with ExitStack() as stack:
+            hooks = nn.modules.module
+            for handle in (
+                hooks.register_module_forward_pre_hook(self._enter),
+                hooks.register_module_forward_hook(self._leave),
+            ):
+                stack.callback(handle.remove)
+            stack.enter_context(self)
+            yield
+        self._first = False
+
+    def origin_of(self, tensor: Tensor) -> Origin | None:
+        """Return where a tensor of this pass comes from."""
+        found: Origin | None = self._origins.get(tensor)
+        return found
+
+    def _enter(self, module: nn.Module, arguments: Any) -> None:
+        if module not in self.names:
+            return
+        name = self._name_of(module)
+        self._stack.append(name)
+        self.called.add(name)
+        if isinstance(module, ElementwiseLayer):
+            self._within += 1
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            self.unseen[name] = f"{type(module).__name__} applies its own inside torch, where no call can be seen"
+
+    def _leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        if module not in self.names:
+            return
+        if isinstance(module, ElementwiseLayer):
+            self._within -= 1
+            found = activation_of(module)
+            x = arguments[0] if arguments else None
+            if found is not None and isinstance(x, Tensor) and isinstance(output, Tensor) and not self._within:
+                entry = found[0]
+                if isinstance(entry, Elementwise) and entry.operands == ("x",):
+                    with torch._C.DisableTorchFunction():
+                        self._seen(entry, x, output, module.forward)
+                else:
+                    self._put(output, replace(self._origins.get(x) or Origin("input", -1, 0), bent=True, last=entry.name))
+        if self._stack and self._stack[-1] == self._name_of(module):
+            self._stack.pop()
+
+    # --- calls --------------------------------------------------------------------------------------------------------------
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run a function of torch, and note what it means."""
+        kwargs = kwargs or {}
+        name = _activation_functions().get(function) if not self._within else None
+        x = args[0] if args else kwargs.get("input")
+        if name is not None and isinstance(x, Tensor) and x.is_floating_point():
+            return self._activate(name, function, x, args, kwargs)
+        result = function(*args, **kwargs)
+        if isinstance(result, Tensor):
+            self._follow(function, args, kwargs, result)
+        elif isinstance(result, (tuple, list)):
+            for part in result:
+                if isinstance(part, Tensor):
+                    self._follow(function, args, kwargs, part)
+        return result
+
+    def _activate(self, name: str, function: Any, x: Tensor, args: Any, kwargs: Mapping[str, Any]) -> Tensor:
+        entry = activations[name]
+        if entry.name == "gelu" and kwargs.get("approximate") == "tanh":
+            entry = activations["gelu_tanh"]
+        plain = {key: value for key, value in kwargs.items() if key not in ("inplace", "input", "out")}
+        rest = args[1:]
+        if kwargs.get("inplace") or getattr(function, "__name__", "").endswith("_"):
+            before = x.detach().clone()  # it is overwritten
+            again = getattr(torch, entry.name, None) or getattr(F, entry.name, None) or entry
+        else:
+            before, again = x.detach(), function
+
+        def apply(z: Tensor) -> Any:
+            return again(z, *rest, **plain)
+
+        site, axis, gradient = self._site(entry, x)
+        if site is not None and x.requires_grad:
+            x.register_hook(gradient)
+        origin = self._origins.get(x)
+        result: Tensor = function(*args, **kwargs)
+        if site is not None:
+            self._record(site, before, result, apply, axis)
+        self._put(result, self._after(origin, entry))
+        return result
+
+    def _seen(self, entry: Elementwise, x: Tensor, output: Tensor, apply: Callable[[Tensor], Any]) -> None:
+        """Note an activation that was applied by a layer of ours."""
+        site, axis, gradient = self._site(entry, x)
+        if site is not None:
+            if x.requires_grad:
+                x.register_hook(gradient)
+            self._record(site, x.detach(), output, apply, axis)
+        self._put(output, self._after(self._origins.get(x), entry))
+
+    def _after(self, origin: Origin | None, entry: Activation) -> Origin:
+        return replace(origin or Origin("input", -1, 0), bent=True, last=entry.name)
+
+    def _site(self, entry: Elementwise, x: Tensor) -> tuple[Site | None, int, Any]:
+        place = self._stack[-1] if self._stack else "model"
+        count = self._counts.get((place, entry.name), 0)
+        self._counts[place, entry.name] = count + 1
+        key = (place, entry.name, count)
+        origin = self._origins.get(x)
+        if x.dim() == 0 or any(p.default is None for p in entry.parameters.values()):
+            self.unseen.setdefault(place, f"{entry.name} is applied to what has no units")
+            return None, 0, None
+        if origin is None:
+            origin = Origin(place, -1, x.shape[-1], direct=False)
+        axis = origin.axis if origin.axis >= 0 else x.dim() + origin.axis
+        if axis == 0 or axis >= x.dim():
+            axis = x.dim() - 1
+        site = self.sites.get(key)
+        if site is None:
+            site = Site(origin.layer, place, count, entry, origin, Health(entry, shape=shape_of(entry)), x.dtype)
+            self.sites[key] = site
+            self.order.append(key)
+
+        def gradient(g: Tensor) -> None:
+            if g is not None:
+                site.health.update_gradient(self._real(self._by_sample(g, axis)[0]) * self.scale, axis=-1)
+
+        return site, axis, gradient
+
+    def _by_sample(self, tensor: Tensor, axis: int) -> tuple[Tensor, int]:
+        """Return a tensor with the samples first and the units last."""
+        tensor = tensor.movedim(axis, -1)
+        n = self.samples
+        if tensor.dim() == 1:
+            return tensor[None], -1
+        if tensor.shape[0] != n:
+            others = [i for i in range(tensor.dim() - 1) if tensor.shape[i] == n]
+            if others:
+                tensor = tensor.movedim(others[0], 0)
+            elif n and tensor.shape[0] % n == 0:
+                tensor = tensor.reshape(n, -1, *tensor.shape[1:])
+            else:
+                tensor = tensor.reshape(1, *tensor.shape)  # one joint sample: no count is claimed that is not there
+        return tensor, -1
+
+    def _real(self, tensor: Tensor) -> Tensor:
+        """Put each row's first token in the place of those that only fill it: no unit is active or silent by them."""
+        mask = self.mask
+        if mask is None or tensor.dim() != 3 or mask.shape != tensor.shape[:2]:
+            return tensor
+        first = mask.int().argmax(1)
+        return torch.where(mask[:, :, None], tensor, tensor[torch.arange(len(tensor)), first][:, None])
+
+    def _record(self, site: Site, before: Tensor, output: Tensor, apply: Callable[[Tensor], Any], axis: int) -> None:
+        with torch._C.DisableTorchFunction():
+            z = self._real(self._by_sample(before, axis)[0])
+            with torch.enable_grad():
+                inner = before.detach().requires_grad_()
+                slope = torch.autograd.grad(apply(inner).sum(), inner)[0]
+            slope = self._real(self._by_sample(slope, axis)[0])
+            h = self._real(self._by_sample(output.detach(), axis)[0])
+            site.health.update(z, slope=slope, output=h)
+            site.largest.append(before.abs().amax() if before.numel() else before.new_zeros(()))
+        if output.requires_grad and not output.is_leaf:
+            output.register_hook(
+                lambda g: site.health.update_gradient(self._real(self._by_sample(g, axis)[0]) * self.scale, of_output=True)
+            )
+
+    # --- origins ------------------------------------------------------------------------------------------------------------
+
+    def _put(self, tensor: Tensor, origin: Origin) -> None:
+        self._origins[tensor] = origin
+
+    def _follow(self, function: Any, args: Any, kwargs: Mapping[str, Any], result: Tensor) -> None:
+        name = getattr(function, "__name__", "")
+        if name == "__get__" and result.is_leaf:
+            return
+        if function in LINEAR or function in CONVOLUTIONS:
+            self._put(result, self._weighted(function, args, kwargs, result))
+            return
+        tensors = [t for t in _tensors(args) + _tensors(tuple(kwargs.values())) if t in self._origins]
+        if not tensors:
+            return
+        origin: Origin = self._origins[tensors[0]]
+        if function in NORMS:
+            origin = replace(origin, normed=True, last="")
+        elif function in DROPOUTS or name in SHAPES:
+            origin = self._moved(origin, result)
+        elif name in ("softmax", "log_softmax", "softmin"):
+            origin = replace(origin, bent=True, direct=False, last=name)
+        elif any(name.startswith(pool) for pool in POOLS):
+            origin = replace(self._moved(origin, result), bent=True, last="")
+        elif name in ("add", "__add__", "add_", "__iadd__", "__radd__") and len({self._origins[t] for t in tensors}) > 1:
+            origin = replace(self._moved(origin, result), added=True, direct=False, last="")
+        else:
+            origin = replace(self._moved(origin, result), direct=False, bent=origin.bent or len(tensors) > 1, last="")
+        self._put(result, origin)
+
+    @staticmethod
+    def _moved(origin: Origin, result: Tensor) -> Origin:
+        """Return an origin after a change of shape: the axis that has as many entries as there are units."""
+        if origin.units and result.dim():
+            axis = origin.axis if -result.dim() <= origin.axis < result.dim() else -1
+            if result.shape[axis] != origin.units:
+                fitting = [i for i in range(1, result.dim()) if result.shape[i] == origin.units]
+                axis = fitting[0] if len(fitting) == 1 else -1
+            return replace(origin, axis=axis)
+        return origin
+
+    def _weighted(self, function: Any, args: Any, kwargs: Mapping[str, Any], result: Tensor) -> Origin:
+        names = ("input", "weight", "bias") if function is not torch.addmm else ("bias", "input", "weight")
+        given = dict(zip(names, args, strict=False)) | dict(kwargs)
+        given = {{"mat1": "input", "mat2": "weight"}.get(key, key): value for key, value in given.items()}
+        weight = given.get("weight")
+        place = self._stack[-1] if self._stack else "model"
+        layer = self._owners.get(id(weight), place)
+        axis = -1 if function in LINEAR else result.dim() - (weight.dim() - 1 if isinstance(weight, Tensor) else 1)
+        if self._first:
+            groups = kwargs.get("groups", args[6] if function in CONVOLUTIONS[:3] and len(args) > 6 else 1)
+            before = self._origins.get(given.get("input"))
+            kind = "linear" if function in LINEAR else "convolution"
+            self.weighted.append(Weighted(layer, before, weight, given.get("bias"), kind, groups))
+        return Origin(layer, axis, result.shape[axis])
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += [item for item in value if isinstance(item, Tensor)]
+    return found
