@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import json
 import math
-import os
 import re
 import shlex
 import sys
@@ -557,8 +556,14 @@ def _check_writable(page: Path) -> None:
     folder = page.parent
     if not folder.is_dir():
         _fail(f"cannot write {page}: there is no folder {folder}")
-    if page.is_dir() or not os.access(page if page.exists() else folder, os.W_OK):
-        _fail(f"cannot write {page}: {'it is a folder' if page.is_dir() else 'permission denied'}")
+    try:  # to open it tells more than its permissions do
+        there = page.exists()
+        page.open("ab").close()
+        if not there:
+            page.unlink()
+    except OSError as error:
+        why = "it is a folder" if isinstance(error, IsADirectoryError) else error.strerror or error
+        _fail(f"cannot write {page}: {why}")
 
 
 def _reproduce(arguments: list[str], plan: Any) -> str:

@@ -109,6 +109,7 @@ def test_a_csv_with_an_activation_from_a_file(folder: Path, registry: Registry) 
         (".", ". is a folder; a study takes files, it has bad.csv"),
         ("http://example.org/a.csv --target y", "http://example.org/a.csv is an address, and nothing is downloaded here"),
         ("iris --report no/where.html", "cannot write no/where.html: there is no folder no"),
+        (f"iris --report {'r' * 300}.html", f"cannot write {'r' * 300}.html: File name too long"),
         ("iris --report r.pdf", "a study is saved as .html, .csv, .json or .tex, not as r.pdf"),
         ("iris --model foo", "there is no model 'foo': ready ones are "),
         ("iris --model empty.py:cnn", "empty.py has no function 'cnn'"),

@@ -39,7 +39,7 @@ def _seconds(time: Any) -> npt.NDArray[np.float64]:
     series = pd.Series(np.asarray(time))
     if not pd.api.types.is_numeric_dtype(series):
         try:
-            series = pd.to_datetime(series)
+            series = pd.to_datetime(series, format="ISO8601")  # tables have been read before
         except (ValueError, TypeError) as error:
             raise DataError(f"time must be numbers or dates: {error}") from None
     if missing := int(series.isna().sum()):

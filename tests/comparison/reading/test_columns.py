@@ -39,7 +39,7 @@ def test_numbers_of_rows_are_left_out(name: str, dtype: Any, first: int) -> None
     assert load(table, "y", options=Options(features=("x", name))).features == 2
 
 
-@pytest.mark.parametrize("name", ["Unnamed: 0", "id", "customer_id", "sampleID", "RowKey", "uuid"])
+@pytest.mark.parametrize("name", ["Unnamed: 0", "id", "customer_id", "sampleID", "RowKey", "uuid", "case_no", "Nr."])
 def test_ids_are_left_out(name: str) -> None:
     assert f"left out: {name} (an ID)" in said(frame(**{name: RANDOM.permutation(5 * ROWS)[:ROWS]}))
 

@@ -71,6 +71,7 @@ WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {
     ".feather": lambda frame, path: frame.to_feather(path),
     ".arrow": lambda frame, path: frame.to_feather(path),
     ".ipc": lambda frame, path: frame.to_feather(path),
+    ".dta": lambda frame, path: frame.to_stata(path, write_index=False),
     ".arff": arff,
 }
 ELSEWHERE = {".xls", ".ods", ".npy", ".npz"}  # read by packages that are not installed here, or tested with the arrays
@@ -186,6 +187,7 @@ def test_json_in_other_forms(tmp_path: Path) -> None:
     for name, content in [
         ("columns", {name: [row[name] for row in records] for name in records[0]}),
         ("named", {"about": "houses", "data": records}),
+        ("split", json.loads(houses().to_json(orient="split"))),
     ]:
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
         assert load(tmp_path / f"{name}.json", "price").fingerprint == expected

@@ -191,6 +191,21 @@ def test_the_task_is_told_from_the_target(target: object, task: str) -> None:
     assert data.task == task
 
 
+def test_a_one_hot_target_is_a_class() -> None:
+    kinds = np.arange(60) % 3
+    data = load(np.random.default_rng(0).normal(size=(60, 2)), np.eye(3)[kinds])
+    assert len(data.classes) == 3
+    np.testing.assert_array_equal(data.target, kinds)
+    assert data.notes == ("y is one-hot: each of its columns is a class",)
+    assert load(data.numeric, np.eye(3)[kinds], task="regression").outputs == 3
+
+
+def test_an_index_with_a_name_is_no_feature_but_may_be_the_target() -> None:
+    frame = pd.DataFrame({"x": np.sqrt(np.arange(60)), "kind": ["a", "b"] * 30, 3: np.arange(60) % 2})
+    assert "left out: the index, kind" in load(frame.set_index("kind"), 3).notes
+    assert load(frame.set_index("kind"), "kind").classes == ("a", "b")
+
+
 def test_the_task_is_overridden() -> None:
     X = np.arange(30.0)[:, None]
     assert load(X, [0, 1, 2] * 10, task="regression").task == "regression"

@@ -16,6 +16,7 @@ Numbers: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 FEWEST_VALUES = 0.05  # a column with a smaller share of values is nearly empty
 MOST_ASKED_LEVELS = 1000  # of a column that the user calls categorical
+_KEY_WORDS = frozenset("id ids uid uuid guid key index idx rowid rownum rowname rownames no nr serial".split())
 _TIME_WORDS = frozenset("year yr date time month day t week quarter hour minute second period age step".split())
 
 
@@ -142,27 +143,14 @@ def is_key(series: Any, name: str) -> bool:
 
     if not pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series):
         return False
-    words = _words(name)
-    unnamed = not words or words[0] == "unnamed"
-    if not unnamed and not {
-        "id",
-        "ids",
-        "uid",
-        "uuid",
-        "guid",
-        "key",
-        "index",
-        "idx",
-        "rowid",
-        "rownum",
-        "rowname",
-        "rownames",
-    } & set(words):
-        return False
     values = series.dropna().to_numpy(dtype=np.float64)
-    return bool(np.all(values == np.round(values))) and len(np.unique(values)) > (
-        0.9 * len(values) if unnamed else MOST_LEVELS / 5
-    )
+    if not np.all(values == np.round(values)):
+        return False
+    words = _words(name)
+    different = len(np.unique(values))
+    if not words or words[0] == "unnamed":
+        return different > 0.9 * len(values)
+    return bool(_KEY_WORDS & {*words}) and different > MOST_LEVELS / 5
 
 
 def _words(name: str) -> list[str]:

@@ -82,6 +82,8 @@ def _records(found: Any) -> Any:
     """Return the table that a JSON value is: records, columns by name, or either under the one name that holds a list."""
     import pandas as pd
 
+    if isinstance(found, dict) and {"columns", "data"} <= {*found} <= {"columns", "data", "index"}:  # pandas' orient="split"
+        return pd.DataFrame(found["data"], columns=found["columns"])
     if isinstance(found, dict):
         tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
         if len(tables) == 1:
@@ -91,6 +93,12 @@ def _records(found: Any) -> Any:
     if isinstance(found, dict) and found and all(isinstance(column, (list, dict)) for column in found.values()):
         return pd.DataFrame(found)
     raise DataError("it holds no table: a list of records, or a list for each column, is one")
+
+
+def _stata(content: bytes, options: Options) -> Content:
+    import pandas as pd
+
+    return pd.read_stata(io.BytesIO(content)), []
 
 
 def _parquet(content: bytes, options: Options) -> Content:
@@ -168,6 +176,7 @@ FORMATS = (
     _Format("JSON lines", (".jsonl", ".ndjson"), _json_lines),
     _Format("Parquet", (".parquet", ".pq"), _parquet, "pyarrow"),
     _Format("Feather", (".feather", ".arrow", ".ipc"), _arrow, "pyarrow"),
+    _Format("Stata", (".dta",), _stata),
     _Format("ARFF", (".arff",), _arff),
     _Format("NPY", (".npy",), _npy),
     _Format("NPZ", (".npz",), _npz),

@@ -43,7 +43,15 @@ def from_frame(frame: Any, target: Any, task: str | None, name: str, options: Op
     notes : sequence of str
         What was said on the way here.
     """
+    said: list[str] = []
+    if named := [str(level) for level in frame.index.names if level is not None]:
+        if isinstance(target, str) and target in named:
+            frame = frame.reset_index(target)
+            named.remove(target)
+        said += [f"left out: the index, {listed(named)}"] if named else []
     frame = frame.rename(columns=str)
+    if np.ndim(target) == 0 and target is not None:  # columns may be numbered
+        target = str(target)
     if twice := sorted({column for column in frame.columns if list(frame.columns).count(column) > 1}):
         raise DataError(f"it has more than one column {twice[0]!r}")
     if isinstance(target, str):
@@ -66,7 +74,6 @@ def from_frame(frame: Any, target: Any, task: str | None, name: str, options: Op
     unused = {*options.drop, *split_by.values()}
     frame = frame[[column for column in options.features or frame.columns if column not in unused]]
     comma_likely = any("semicolons" in note or "tabs" in note for note in notes)
-    said: list[str] = []
     keep, codes, classes = read_target(
         values,
         called,
@@ -149,6 +156,10 @@ def _several_targets(target: Any, task: str | None) -> npt.NDArray[np.float64] |
     return array.astype(np.float64) if array.dtype.kind in "biuf" else None
 
 
+def _is_one_hot(target: npt.NDArray[np.float64]) -> bool:
+    return bool(np.isin(target, (0, 1)).all() and (target.sum(axis=1) == 1).all())
+
+
 def from_arrays(features: Any, target: Any, task: str | None, name: str, notes: Sequence[str] = ()) -> Dataset:
     """Make a data set of arrays; none of their columns is left out, for a model may count on them."""
     X = as_array(features, "X")
@@ -158,11 +169,14 @@ def from_arrays(features: Any, target: Any, task: str | None, name: str, notes: 
         X = X[:, None]
     if X.ndim == 0 or 0 in X.shape[1:]:
         raise DataError(f"X must have a row per sample and at least one feature, got shape {X.shape}")
+    said: list[str] = []
     several = _several_targets(target, task)
+    if several is not None and task is None and _is_one_hot(several):
+        target, several, task = several.argmax(axis=1), None, "classification"
+        said.append("y is one-hot: each of its columns is a class")
     y = as_series(target) if several is None else several
     if len(y) != len(X):
         raise DataError(f"y must have one value per row of X, got shape ({len(y)},) for {len(X)} rows")
-    said: list[str] = []
     if several is None:
         keep, codes, classes = read_target(y, "y", task, said)
     else:
