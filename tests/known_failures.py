@@ -28,16 +28,6 @@ KNOWN_FAILURES: dict[str, list[str]] = {
         for name in ("leaky_relu", "prelu", "threshold", "hard_tanh", "hard_shrink", "soft_shrink")
         for character in "LQ"
     ],
-    "NaN is passed over by maximum and minimum": [
-        "test_fuzz.py::test_formulas_that_failed_once[smaller than what is no number]",
-        "test_fuzz.py::test_formulas_that_failed_once[slope of the larger one outside the domain]",
-    ],
-    "a slope loses the domain of its function: NaN at an infinity where the function is none": [
-        "test_fuzz.py::test_formulas_that_failed_once[slope outside the domain at infinity]",
-    ],
-    "the limit of a product is that of its first factor": [
-        "test_fuzz.py::test_formulas_that_failed_once[power times exponential]",
-    ],
     "the sample of inputs misses what is steep next to the edge of a domain": [
         "test_fuzz.py::test_formulas_that_failed_once[cosine of a logarithm next to its pole]",
     ],

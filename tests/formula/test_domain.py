@@ -101,6 +101,18 @@ def test_slopes_of_whole_and_half_powers_at_their_edge() -> None:
     np.testing.assert_allclose(even.derivative([-4.0, 0.0, 4.0]), [3, 0, 3])
 
 
+@pytest.mark.parametrize("larger", [p.maximum, p.minimum])
+def test_of_two_numbers_both_must_be_some(larger: p.Primitive) -> None:
+    for first, second in ((sqrt(x), x), (x, log(x)), (sqrt(x), p.log1p(x)), (sqrt(x) - 1, sqrt(x))):
+        for k, formula in enumerate((larger(first, second), larger(second, first), where(first > second, x, 2))):
+            own = nl.Activation(f"own{k}", formula, parameters={})
+            at = np.array([-3.0, -1.5, 0.25, 2.0])
+            with np.errstate(invalid="ignore"):
+                both = own(at), own.derivative(at)
+            for values in both:
+                assert np.isnan(values).tolist() == [True, True, False, False], formula
+
+
 @pytest.mark.parametrize(
     ("formula", "condition"),
     [

@@ -1,6 +1,7 @@
 """Machine code, ufuncs and what they were made from go when nobody holds them any more."""
 
 import gc
+import sys
 import weakref
 
 import ml_dtypes
@@ -12,6 +13,7 @@ import nonlin as nl
 import nonlin.torch
 from nonlin.formula import Symbol
 from nonlin.kernels.ufunc import _kept_alive, _parts, compiler
+from torch_calls import in_a_process_of_its_own
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own forward derivatives
 X = np.linspace(-3, 3, 50, dtype=np.float32)
@@ -62,3 +64,8 @@ def test_every_loop_stays() -> None:
     own = nl.Activation("own", nl.maximum(x, 3), parameters={})
     for character in "bBhHiIlLqQefd":
         assert own(np.ones(3, character)).tolist() == [3, 3, 3], character
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_formulas_that_are_gone_leave_nothing_behind() -> None:
+    in_a_process_of_its_own("compiled_and_dropped.py")

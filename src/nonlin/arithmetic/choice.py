@@ -22,7 +22,7 @@ from nonlin.arithmetic.machine import is_application
 from nonlin.arithmetic.number import COMPENSATED, DOUBLE, EXACT, PLAIN_DOUBLE, SHORT, SINGLE, Lanes
 from nonlin.arithmetic.patch import Patch, fit_patch
 from nonlin.arithmetic.promise import CANCELLED_ERROR, HARDER_ULPS, cancels, is_harder, largest_term, promised_ulps
-from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, Symbol, postorder, symbols
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, remembered, symbols
 from nonlin.formula.primitives import absolute, logical_and, logical_or, maximum, minimum
 
 Array = npt.NDArray[np.float64]
@@ -240,7 +240,7 @@ class Arithmetic:
         return reduce(lambda operations, patch: patch.over(operations), self.patches, question.lowered(self.lanes))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def choose_general(question: Question) -> Arithmetic:
     """Choose the arithmetic for inputs of any size."""
     if "x" not in symbols(question.formula):
@@ -259,7 +259,7 @@ class Moderate:
     """Where terms cancel more than this arithmetic can bear: inputs next to these are not moderate."""
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def choose_moderate(question: Question) -> Moderate | None:
     """Choose a faster arithmetic for moderate inputs; None if there is none."""
     return _sample(question).moderate() if _needs_guard(question) else None  # without exponentials nothing is gained

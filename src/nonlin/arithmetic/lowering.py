@@ -18,13 +18,13 @@ from nonlin.formula.calculus import canonical, match
 from nonlin.formula.coefficients import CONSTANTS
 from nonlin.formula.constants import constant_value
 from nonlin.formula.expression import (
-    REMEMBERED,
     Application,
     Constant,
     Expression,
     FormulaError,
     Symbol,
     postorder,
+    remembered,
     substitute,
     symbols,
 )
@@ -151,7 +151,7 @@ class _Lowering(Spelling[_Spelled]):
         return number
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _vanishes(node: Expression, parameter: str) -> bool:
     """Whether an expression with x in it is 0 for every x when a parameter is 0."""
     try:
@@ -256,7 +256,7 @@ class _Interpreter(Spelling[Any]):
         held = np.nan_to_num(np.clip(n, lowest, highest)).astype(int)
         half = held // 2
         scaled = a * np.ldexp(self.type(1), half) * np.ldexp(self.type(1), held - half)
-        return np.where(n < lowest, self.type(0), scaled)
+        return np.where((n < lowest) & (a == a), self.type(0), scaled)
 
     def _power_of_two(self, shifted: Any) -> Any:
         n = shifted - self.type(ROUNDERS["float32" if self.type is np.float32 else "float64"])
@@ -525,13 +525,16 @@ def _mend_special_values(
 
 
 _EXPONENTIALS = frozenset({"sigmoid", "sech", "softplus", "expm1", "tanh_softplus", "sech_softplus", "normal_cdf"})
+#: What an exponential outweighs in the end.
+_ENDLESS = frozenset({"integer_power", "divide"})
 
 
 def _goes_on(formula: Expression, near: Any, infinite: Any) -> bool:
     """Whether what the operations give at both infinities is where their values at the largest numbers lead."""
     kinds = [node.primitive.name for node in postorder(formula) if isinstance(node, Application)]
-    if "exp" in kinds and kinds.count("exp") + len(_EXPONENTIALS & {*kinds}) > 1:
-        return False  # exponents are held at bounds, where one exponential no longer makes up for another
+    exponentials = kinds.count("exp") + len(_EXPONENTIALS & {*kinds})
+    if exponentials > 1 or (exponentials and not _ENDLESS.isdisjoint(kinds)):
+        return False  # exponents are held at bounds, where an exponential no longer makes up for another, or for a power
     for values, at in zip(near, infinite, strict=True):
         if np.isnan(values).any() or np.isnan(at):
             return False

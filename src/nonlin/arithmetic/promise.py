@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache, reduce
+from functools import reduce
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, Symbol, postorder
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, remembered
 
 #: Largest errors by dtype, in units of the last place of the exact result.
 ULPS: Mapping[str, float] = MappingProxyType({"float16": 0.51, "bfloat16": 0.51, "float32": 2.0, "float64": 2.0})
@@ -55,7 +55,7 @@ def promised_ulps(formula: Expression, dtype: str, *, exact: bool = False) -> fl
     return EXACT_ULPS if exact else ULPS[dtype] + HARDER_ULPS * is_harder(formula)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def largest_term(formula: Expression) -> Expression:
     """Return the size of a formula's largest term, itself as a formula.
 

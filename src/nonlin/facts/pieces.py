@@ -74,7 +74,7 @@ def _switches(formula: Expression) -> Iterator[Expression]:
     for node in postorder(formula):
         if isinstance(node, Application):
             arguments = node.arguments
-            if node.is_condition and not arguments[0].is_condition:
+            if node.is_condition and len(arguments) == 2 and not arguments[0].is_condition:
                 yield from _zero_factors(arguments[0] - arguments[1])
             elif node.primitive is p.divide:
                 yield from _zero_factors(arguments[1])

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import reduce
 
 from nonlin.formula import primitives as p
 from nonlin.formula.expression import (
-    REMEMBERED,
     Application,
     Constant,
     Expression,
@@ -21,6 +20,7 @@ from nonlin.formula.expression import (
     postorder,
     rational_power,
     rebuild,
+    remembered,
     symbols,
 )
 
@@ -29,7 +29,7 @@ _SUMS = frozenset({p.add, p.subtract})
 _PRODUCTS = frozenset({p.multiply, p.divide, p.integer_power})
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def simplify(expression: Expression) -> Expression:
     """Return an equal expression with products and sums in normal form.
 
@@ -91,7 +91,7 @@ def _normal(node: Expression) -> Expression:
     return node
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _factors(root: Expression) -> tuple[Fraction, Powers]:
     """Split a product into its rational coefficient and the powers of its other factors."""
     found: dict[Expression, tuple[Fraction, Powers]] = {}
@@ -277,7 +277,7 @@ def _opened(terms: list[tuple[Fraction, Powers]]) -> list[tuple[Fraction, Powers
     return result
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     merged: dict[frozenset[tuple[Expression, int]], tuple[Fraction, Powers]] = {}
     for coefficient, powers in _opened(_terms(node)):
@@ -286,7 +286,7 @@ def _collect(node: Expression) -> list[tuple[Fraction, Powers]]:
     return [term for term in merged.values() if term[0]]
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _content(node: Expression) -> tuple[Fraction, Expression]:
     """Split a sum of at least two terms into its content, if all coefficients have the same size, and the rest."""
     terms = _collect(node)

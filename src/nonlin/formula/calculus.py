@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nonlin.formula import primitives as p
 from nonlin.formula.algebra import simplify, without
 from nonlin.formula.domain import is_positive, keep_divisors, keep_domain
 from nonlin.formula.expression import (
-    REMEMBERED,
     Application,
     Constant,
     Expression,
@@ -19,6 +17,7 @@ from nonlin.formula.expression import (
     as_expression,
     postorder,
     rebuild,
+    remembered,
     substitute,
     symbols,
 )
@@ -141,13 +140,13 @@ def _slope_by_value(node: Expression, value: Expression) -> Expression | None:
     return None
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def canonical(expression: Expression) -> Expression:
     """Return the form that everything computed is derived from: stable, in normal form."""
     return keep_divisors(expression, keep_domain(expression, simplest(expression), simplest), simplest)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def simplest(expression: Expression) -> Expression:
     """Return the stable form in normal form of an expression that nobody wrote: its domain may grow where factors cancel."""
     while True:
@@ -157,7 +156,7 @@ def simplest(expression: Expression) -> Expression:
         expression = simpler
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _derivative(root: Expression, symbol: str) -> Expression:
     zero, one = Constant(0), Constant(1)
     derivative: dict[Expression, Expression] = {}
@@ -269,7 +268,7 @@ SCALED: tuple[tuple[Expression, Expression, Expression], ...] = (
 )
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def stabilize(expression: Expression) -> Expression:
     """Replace textbook forms by equal ones that keep their accuracy in floating point.
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import lru_cache
 
-from nonlin.formula.expression import REMEMBERED, Constant, Expression, FormulaError, symbols
+from nonlin.formula.expression import Constant, Expression, FormulaError, remembered, symbols
 from nonlin.formula.spelling import Spelling
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706798214808651")
@@ -39,7 +38,7 @@ class _Constants(Spelling[Decimal]):
         return _DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def constant_value(node: Expression) -> Fraction | None:
     """Return the value of an expression without symbols to sixty digits, or None if it has to be computed at run time.
 

@@ -8,11 +8,10 @@ infinity.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import TypeAlias
 
 from nonlin.formula import primitives as p
-from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, Symbol, postorder, symbols
+from nonlin.formula.expression import Application, Constant, Expression, Symbol, postorder, remembered, symbols
 
 Normal: TypeAlias = Callable[[Expression], Expression]
 
@@ -24,7 +23,7 @@ _NEVER_NEGATIVE = frozenset({"absolute", "sqrt", "exp_residual"})
 _OPPOSITE = {"less": p.greater_equal, "less_equal": p.greater, "greater": p.less_equal, "greater_equal": p.less}
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def is_positive(node: Expression) -> bool:
     """Whether the form of an expression says that it is above zero wherever it is a number."""
     if isinstance(node, Constant):
@@ -46,7 +45,7 @@ def is_positive(node: Expression) -> bool:
     return name in ("sqrt", "integer_power", "absolute") and is_positive(arguments[0])
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def is_never_negative(node: Expression) -> bool:
     """Whether the form of an expression says that it is not below zero wherever it is a number."""
     if isinstance(node, Constant):
@@ -70,7 +69,7 @@ def is_never_negative(node: Expression) -> bool:
     return name == "where" and all(map(is_never_negative, arguments[1:]))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def domain(formula: Expression) -> Expression | None:
     """Return the condition under which no square root and no logarithm is taken of too small a number; None if it always holds.
 
@@ -84,17 +83,28 @@ def domain(formula: Expression) -> Expression | None:
     >>> print(domain(where(x > 1, sqrt(x - 1), x)))
     (x - 1 >= 0) | (x <= 1)
     """
+    return _domain(formula, certain=False)
+
+
+@remembered
+def _domain(formula: Expression, *, certain: bool) -> Expression | None:
+    """Return the domain; a certain one leaves out what makes no NaN: what is only compared, one of two in a maximum."""
     found: dict[Expression, Expression | None] = {}
     for node in postorder(formula):
         found[node] = None
-        if isinstance(node, Application):
-            inner = [found[argument] for argument in node.arguments]
-            if node.primitive is p.where:
-                condition, *branches = inner
-                found[node] = _both(condition, _chosen(node.arguments[0], *branches))
-            else:
-                for one in (*inner, _asked(node)):
-                    found[node] = _both(found[node], one)
+        if not isinstance(node, Application):
+            continue
+        inner = [found[argument] for argument in node.arguments]
+        if node.primitive is p.where:
+            condition, first, second = inner
+            outside = node.arguments[2] is p.nan
+            chosen = _both(node.arguments[0], first) if outside else _chosen(node.arguments[0], first, second)
+            found[node] = chosen if certain else _both(condition, chosen)
+        elif certain and node.primitive in (p.maximum, p.minimum):
+            found[node] = inner[0] if inner[0] is inner[1] else None
+        elif not (certain and node.is_condition):
+            for one in (*inner, _asked(node)):
+                found[node] = _both(found[node], one)
     return found[formula]
 
 
@@ -108,9 +118,14 @@ def keep_domain(written: Expression, computed: Expression, normal: Normal) -> Ex
         Brings an expression into the form in which ``computed`` has it.
     """
     wanted = domain(written)
-    if wanted is None or _demands(written, normal) <= _demands(computed, normal):
+    if wanted is None:
         return computed
-    wanted = normal(wanted)
+    certain, wanted = _domain(computed, certain=True), normal(wanted)
+    if certain is domain(computed):
+        if _demands(written, normal) <= _demands(computed, normal):
+            return computed
+    elif certain is not None and normal(certain) is wanted:
+        return computed
     kept = any(node.primitive is p.where and node.arguments[::2] == (wanted, p.nan) for node in _nodes(computed))
     return computed if kept else p.where(wanted, computed, p.nan)
 

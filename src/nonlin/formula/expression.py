@@ -14,15 +14,37 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeAlias
+from functools import _lru_cache_wrapper, lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Never, TypeAlias, TypeVar
 from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from nonlin.formula.primitives import Primitive
 
+T = TypeVar("T")
 Number: TypeAlias = int | float | Fraction
-#: Of so many nodes each pass over formulas keeps what it found: formulas that are gone must not pile up.
+#: Of so many nodes each pass over formulas keeps what it found.
 REMEMBERED = 2**13
+#: How much all passes together keep of formulas that may be gone: some 20 MB.
+_MOST_REMEMBERED = 2**15
+_passes: list[_lru_cache_wrapper[Any]] = []
+
+
+def remembered(function: Callable[..., T]) -> _lru_cache_wrapper[T]:
+    """Remember what a pass over formulas found, until so much is remembered that :func:`forget` ends it."""
+    kept = lru_cache(maxsize=REMEMBERED)(function)
+    _passes.append(kept)
+    return kept
+
+
+def forget() -> None:
+    """Let go of what passes remember if it is much: a node that is a result keeps its formula from going.
+
+    Called after each compilation, which costs more than to find again what was forgotten.
+    """
+    if sum(kept.cache_info().currsize for kept in _passes) > _MOST_REMEMBERED:
+        for kept in _passes:
+            kept.cache_clear()
 
 
 class FormulaError(TypeError):

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -23,7 +23,6 @@ from nonlin.formula.calculus import simplest
 from nonlin.formula.coefficients import COEFFICIENTS
 from nonlin.formula.constants import constant_value
 from nonlin.formula.expression import (
-    REMEMBERED,
     Application,
     Constant,
     Expression,
@@ -31,6 +30,7 @@ from nonlin.formula.expression import (
     Symbol,
     as_expression,
     postorder,
+    remembered,
     substitute,
     symbols,
 )
@@ -88,7 +88,7 @@ def finished(
     return _finished(formula, dtype, functions, tuple(sorted(others.items())))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _finished(
     formula: Expression, dtype: DType, functions: frozenset[str], typical: tuple[tuple[str, float], ...]
 ) -> Expression:

@@ -11,11 +11,10 @@ import decimal
 from collections.abc import Callable
 from decimal import MAX_EMAX, MIN_EMIN, Decimal
 from fractions import Fraction
-from functools import lru_cache
 from itertools import pairwise, takewhile
 
 from nonlin.formula.constants import PI
-from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder
+from nonlin.formula.expression import Application, Constant, Expression, postorder, remembered
 from nonlin.formula.spelling import Reference
 
 #: The powers of ten at which an input is looked at.
@@ -134,7 +133,7 @@ def _error_series(a: Decimal) -> Decimal:
     return _series(a, lambda term, n: -term * a * a / n, lambda n: 2 * n + 1)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def limit(formula: Expression, sign: int) -> Fraction | float | None:
     """Return the limit of a formula of x at infinity.
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -25,7 +25,7 @@ from nonlin.arithmetic.number import DOUBLE, EXACT
 from nonlin.arithmetic.promise import AccuracyWarning, promised_ulps
 from nonlin.formula import primitives as p
 from nonlin.formula.calculus import simplest
-from nonlin.formula.expression import REMEMBERED, Application, Constant, Expression, postorder, substitute
+from nonlin.formula.expression import Application, Constant, Expression, forget, postorder, remembered, substitute
 from nonlin.kernels.compiler import Compiler
 from nonlin.kernels.driver import Driver
 from nonlin.kernels.first_call import FirstCall, describe_results
@@ -63,7 +63,7 @@ class Function:
     doc: str = ""
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def is_integral(formula: Expression) -> bool:
     """Whether integers stay integers: piecewise linear, with whole constants."""
     degree: dict[Expression, int] = {}
@@ -193,7 +193,7 @@ class Loop:
         return Kernel(choice.operations, choice.element, self._inputs, self.outputs, choice.guard, **fields)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _warn_of_shortfall(name: str, question: Question) -> None:
     """Warn, once, if a formula's results are not as right as is promised."""
     found = shortfall(question)
@@ -304,6 +304,7 @@ class _Loops:
                 slot.cells[RUN] = compiler().compile_run(kernel, slot)
                 # Last: what is interrupted before this begins anew.
                 slot.cells[LOOP] = compiler().loop(driver_of(kernel, fixed))
+                forget()
 
     def _compile_outside(self, data: int) -> None:
         slot = self._slots[data]
