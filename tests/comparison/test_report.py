@@ -69,7 +69,7 @@ def planted(**shifts: float) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return compare("digits", **{**SMALL, "seeds": 3, "splits": 4}, workers=0).html()
+    return compare("wine", **{**SMALL, "seeds": 3, "splits": 4}, workers=0).html()
 
 
 def test_the_page_is_self_contained(page: str) -> None:

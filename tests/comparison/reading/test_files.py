@@ -286,3 +286,11 @@ def test_the_example_of_the_readme() -> None:
     data = load(Path(__file__).parents[3] / "examples" / "penguins.csv", "species")
     assert data.describe() == "penguins.csv:species: 344 rows, 11 features, 3 classes"
     assert "missing is a category of its own in sex (11)" in data.notes
+
+
+@pytest.mark.parametrize("sep", [",", "\t", " "])
+def test_names_in_single_quotes(sep: str, tmp_path: Path) -> None:
+    lines = [sep.join([str(i), "'a b'" if i % 3 and sep != " " else "'c'", str(i % 2)]) for i in range(60)]
+    (tmp_path / "q.csv").write_text("\n".join([sep.join(["'x'", "'kind'", "'y'"]), *lines]))
+    data = load(tmp_path / "q.csv", "y", options=Options(features=("x",)))
+    assert (data.name, data.features, len(data)) == ("q.csv:y", 1, 60)

@@ -43,6 +43,7 @@ _MISSING = [
     "1.#QNAN",
 ]
 
+_SINGLY_QUOTED = re.compile(r"\s*'[^']*'\s*")
 _NUMBER = re.compile(r"[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?")
 
 
@@ -96,6 +97,7 @@ def read_text(content: bytes, options: Options, usual: str) -> tuple[Any, list[s
         decimal=options.decimal or ".",
         thousands="." if options.decimal == "," else None,
         skipinitialspace=sep != "\t",  # or it would skip an empty cell
+        quotechar="'" if rows[skipped:] and all(map(_SINGLY_QUOTED.fullmatch, rows[skipped])) else '"',
         keep_default_na=False,
         na_values=_MISSING,
         low_memory=False,  # or the type of a column may change between two blocks of rows
