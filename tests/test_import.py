@@ -63,3 +63,17 @@ x = np.ones(2, ml_dtypes.bfloat16)
 print(nl.silu(x).dtype, nl.leaky_relu(-x, 0.5), nl.silu.derivative(x).dtype)
 """
     assert run(code) == "bfloat16 [-0.5 -0.5] bfloat16\n"
+
+
+def test_no_module_hides_behind_something_of_its_name() -> None:
+    """``import nonlin.facts`` gives the module and not what its package has by that name."""
+    code = """
+import sys, nonlin, nonlin.definition.decorator, nonlin.facts, nonlin.cli
+hidden = []
+for name, module in list(sys.modules.items()):
+    package, _, own = name.rpartition(".")
+    if package.startswith("nonlin") and getattr(sys.modules[package], own) is not module:
+        hidden.append(name)
+print(hidden)
+"""
+    assert run(code) == "[]\n"

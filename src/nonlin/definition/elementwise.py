@@ -14,7 +14,7 @@ from nonlin.definition.layout import ENTRIES, UFUNC_KEYWORDS
 from nonlin.definition.parameter import COMPARISONS, Parameter
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Expression, substitute
-from nonlin.formula.latex import latex
+from nonlin.formula.typesetting import latex
 from nonlin.frameworks import room
 from nonlin.kernels import big
 from nonlin.kernels.precision import Precision, get_precision, precision

@@ -17,9 +17,9 @@ from nonlin.definition.layout import Groups, Rows, check_axis, shape_of
 from nonlin.definition.parameter import Parameter
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import Application, Expression, FormulaError, Symbol, postorder, rebuild, substitute, symbols
-from nonlin.formula.latex import latex
 from nonlin.formula.operations import RowOperation, Side
 from nonlin.formula.rows import parts, row_max
+from nonlin.formula.typesetting import latex
 from nonlin.frameworks import room
 from nonlin.kernels import memory, rows as compiled_rows
 from nonlin.kernels.precision import get_precision

@@ -13,7 +13,6 @@ from nonlin.formula.expression import (
     symbols as symbols,
     trace as trace,
 )
-from nonlin.formula.latex import latex as latex
 from nonlin.formula.primitives import (
     absolute as absolute,
     arctan as arctan,
@@ -45,3 +44,4 @@ from nonlin.formula.rows import (
     row_sum_but as row_sum_but,
     row_threshold as row_threshold,
 )
+from nonlin.formula.typesetting import latex as latex

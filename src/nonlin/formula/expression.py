@@ -194,7 +194,7 @@ class Expression:
 
     def _repr_latex_(self) -> str:
         """Show the formula as mathematics in a notebook."""
-        from nonlin.formula.latex import latex
+        from nonlin.formula.typesetting import latex
 
         return f"${latex(self)}$"
 
