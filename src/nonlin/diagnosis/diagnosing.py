@@ -10,7 +10,7 @@ import numpy as np
 from nonlin.diagnosis import rules
 from nonlin.diagnosis.evidence import Evidence, gather
 from nonlin.diagnosis.report import LayerRow, Report
-from nonlin.torch.replacement import activation_of
+from nonlin.torch.recognition import activation_of
 
 
 def diagnose(

@@ -23,7 +23,7 @@ from nonlin.diagnosis.health import Health
 from nonlin.diagnosis.shape import shape_of
 from nonlin.dialects import dialect
 from nonlin.torch.layers import ElementwiseLayer
-from nonlin.torch.replacement import activation_of
+from nonlin.torch.recognition import activation_of
 
 CONVOLUTIONS: tuple[Any, ...] = (
     torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
