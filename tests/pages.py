@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import nonlin as nl
+
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node, which runs the page's scripts, is not installed")
 
 
@@ -26,3 +28,8 @@ def run(script: str, timeout: float = 120) -> Any:
 
 def literal(x: float) -> str:
     return {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}.get(str(x), repr(x))
+
+
+def tuesday(x: Any, beta: Any = nl.Parameter(1.0, ge=0)) -> Any:
+    """Mish with a slope."""
+    return x * nl.tanh(nl.softplus(beta * x))

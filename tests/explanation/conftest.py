@@ -1,20 +1,15 @@
 """A small site, and one of the browsers that it is tried in."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import nonlin as nl
 from nonlin.definition.decorator import define
 from nonlin.explanation import site
+from pages import tuesday
 
 SHOWN = "relu leaky_relu elu softplus gelu silu mish sigmoid tanh step snake swiglu softmax".split()
-
-
-def tuesday(x: Any, beta: Any = nl.Parameter(1.0, ge=0)) -> Any:
-    """Mish with a slope."""
-    return x * nl.tanh(nl.softplus(beta * x))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from nonlin.explanation.site import LABS
+
 CHROMIUM = Path("/usr/bin/chromium")
 
 
@@ -146,3 +148,13 @@ def test_networks_are_trained_in_the_page(small_site: Path, page: Any) -> None:
     page.wait_for_function("document.getElementById('left-said').textContent.includes('after 5')", timeout=20000)
     page.click("#train")
     assert page.locator("#train").inner_text() == "Train"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(scheme: str, small_site: Path, page: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed").Axe()
+    page.emulate_media(color_scheme=scheme)
+    for name in ("index", "explorer", "entries/gelu", *(f"labs/{lab}" for lab, _, _ in LABS)):
+        page.goto((small_site / f"{name}.html").as_uri())
+        found = [v for v in axe.run(page).response["violations"] if v["impact"] in ("serious", "critical")]
+        assert [(v["id"], v["nodes"][0]["html"]) for v in found] == [], name

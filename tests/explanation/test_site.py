@@ -4,13 +4,16 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import nonlin as nl
 from nonlin.cli import app
+from nonlin.definition.decorator import define
 from nonlin.explanation import ExploreError, site, write_site
 from nonlin.explanation.entries import Entry
+from pages import needs_node, run, tuesday
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -79,6 +82,16 @@ def test_a_page_says_what_is_known(small_site: Path) -> None:
 def test_a_users_own_has_its_page(small_site: Path) -> None:
     assert "tanh(log(1 + exp(" in (small_site / "entries" / "tuesday.html").read_text(encoding="utf-8")
     assert 'href="entries/tuesday.html"' in (small_site / "index.html").read_text(encoding="utf-8")
+
+
+@needs_node
+def test_a_users_own_runs_in_the_page(small_site: Path) -> None:
+    scripts = "".join((small_site / f"{name}.js").read_text(encoding="utf-8") for name in ("language", "catalogue"))
+    points = np.linspace(-30, 30, 61)
+    got = run(f"{scripts} answer(CATALOGUE.tuesday.functions.map(f => {points.tolist()}.map(x => f(x, 1.5))));")
+    for order, values in enumerate(got):
+        want = define(tuesday).derivative(points, beta=1.5, order=order)
+        np.testing.assert_allclose(values, want, rtol=1e-13, atol=1e-15)
 
 
 def test_sliders_stay_within_bounds() -> None:

@@ -146,53 +146,63 @@ class Entry:
     @cached_property
     def code(self) -> list[tuple[str, str]]:
         """Code for each framework, with the initialisation that fits."""
-        ours = f"nl.{self.name}" if self.activation.family != "own" else self.name
-        missing = "".join(f", {n}={self.defaults[n]:g}" for n, p in self.activation.parameters.items() if p.default is None)
-        operands = ", ".join(getattr(self.activation, "operands", ("x",))) + missing
-        found = [("NumPy", f"import nonlin as nl\n\ny = {ours}({operands})" + self._slope(ours, operands))]
-        return found + [(title, code) for title, code in (self._torch(ours), self._keras(ours), self._jax(ours)) if code]
+        slope = self._call(".derivative").partition("y = ")[2] if self.is_curve else ""
+        found = [("NumPy", self._call() + (f"\nslope = {slope}" if slope else ""))]
+        return found + [(title, code) for title, code in (self._torch(), self._keras(), self._jax()) if code]
 
-    def _slope(self, ours: str, operands: str) -> str:
-        return f"\nslope = {ours}.derivative({operands})" if self.is_curve else ""
+    def _call(self, method: str = "") -> str:
+        """Return a call of ours, which takes arrays of every framework that has a room."""
+        missing = [f"{n}={self.defaults[n]:g}" for n, p in self.activation.parameters.items() if p.default is None]
+        operands = ", ".join([*getattr(self.activation, "operands", ("x",)), *missing])
+        own = self.activation.family == "own"
+        return f"{'' if own else 'import nonlin as nl' + chr(10) * 2}y = {'' if own else 'nl.'}{self.name}{method}({operands})"
 
-    def _spelled(self, dialect: str, *, layer: bool) -> str | None:
-        spelled = next((d.spell(self.name) for d in dialects() if d.name == dialect), [])
-        wanted = [s for s in spelled if s.rpartition("(")[0] or s]
-        layers = [s for s in wanted if s.partition("(")[0].rpartition(".")[2][:1].isupper()]
-        chosen = layers if layer else [s for s in wanted if s not in layers]
-        return chosen[0] if chosen else None
+    def _spelled(self, name: str, *, layer: bool = False) -> str | None:
+        """Return how a framework spells this very function, with our defaults, or None where it has no such spelling."""
+        dialect = next(d for d in dialects() if d.name == name)
+        for call in dialect.calls.get(self.name, ()):
+            tacit = self.defaults.keys() - call.parameters.keys()
+            theirs = dialect.defaults.get(self.name, {})
+            if call.name.rpartition(".")[2][:1].isupper() != layer or any(p in theirs for p in tacit):
+                continue
+            given = [f"{theirs}={value!r}" for theirs, value in call.fixed.items()]
+            given += [
+                f"{theirs}={self.defaults[ours]:.10g}" for ours, theirs in call.parameters.items() if ours in self.defaults
+            ]
+            return f"{dialect.prefix}{call.name}({', '.join(given)})"
+        return None
 
-    def _torch(self, ours: str) -> tuple[str, str]:
+    def _torch(self) -> tuple[str, str]:
         layer = self._spelled("torch", layer=True)
         if layer is None:
-            return "PyTorch", f"import nonlin as nl\n\ny = {ours}(x)  # takes tensors and differentiates"
+            return "PyTorch", self._call() + "  # takes tensors and differentiates"
         lines = ["import torch.nn as nn", "", "layer = nn.Linear(inputs, outputs)"]
         if self.gain is not None:
             lines.append(f"nn.init.normal_(layer.weight, std={self.gain:.5g} / inputs**0.5)")
-        lines.append(f"activation = {layer if '(' in layer else layer + '()'}")
+        lines.append(f"activation = {layer}")
         return "PyTorch", "\n".join(lines)
 
-    def _keras(self, ours: str) -> tuple[str, str]:
-        spelled = self._spelled("keras", layer=False)
+    def _keras(self) -> tuple[str, str]:
+        spelled = self._spelled("keras")
         if spelled is None:
-            return "Keras", f"import nonlin as nl\n\ny = {ours}(x)" if _has_room("keras") else ""
+            return "Keras", self._call() if _has_room("keras") else ""
         start = ""
         if self.gain is not None:
             start = f"\nstart = keras.initializers.VarianceScaling({self.gain**2:.5g}, distribution='untruncated_normal')"
         given = ", kernel_initializer=start" if start else ""
         call, _, arguments = spelled.partition("(")
-        function = f"lambda x: {call}(x, {arguments}" if arguments else call
+        function = call if arguments == ")" else f"lambda x: {call}(x, {arguments}"
         return "Keras", f"import keras\n{start}\nlayer = keras.layers.Dense(units, activation={function}{given})"
 
-    def _jax(self, ours: str) -> tuple[str, str]:
-        spelled = self._spelled("jax", layer=False)
+    def _jax(self) -> tuple[str, str]:
+        spelled = self._spelled("jax")
         if spelled is None:
-            return "JAX", f"import nonlin as nl\n\ny = {ours}(x)" if _has_room("jax") else ""
+            return "JAX", self._call() if _has_room("jax") else ""
         call, _, arguments = spelled.partition("(")
         lines = ["import jax", ""]
         if self.gain is not None:
             lines.append(f"init = jax.nn.initializers.variance_scaling({self.gain**2:.5g}, 'fan_in', 'normal')")
-        lines.append(f"y = {call}(x, {arguments}" if arguments else f"y = {call}(x)")
+        lines.append(f"y = {call}(x)" if arguments == ")" else f"y = {call}(x, {arguments}")
         return "JAX", "\n".join(lines)
 
     # --- drawings and data

@@ -211,7 +211,7 @@ function write() {
   const facts = Object.entries(entry.facts ?? {}).map(([name, fact]) => `<dt>${name}</dt><dd>${escaped(fact)}</dd>`);
   element("facts").innerHTML = facts.join("");
   const code = Object.entries(entry.code ?? { "f′": entry.slopes?.[0] ?? "", "f″": entry.slopes?.[1] ?? "" });
-  element("code").innerHTML = code.map(([title, text]) => `<h3>${title}</h3><pre><code>${escaped(text)}</code></pre>`).join("");
+  element("code").innerHTML = code.map(([title, text]) => `<h3>${title}</h3><pre tabindex="0"><code>${escaped(text)}</code></pre>`).join("");
   element("code-title").textContent = entry.code ? "Code" : "Its derivatives";
   const link = first === MINE ? "" : ` <a href="entries/${first}.html">All about ${first}</a>`;
   element("about").innerHTML = `${escaped(entry.summary ?? "")} ${entry.source ? `Source: ${escaped(entry.source)}.` : ""}${link}`;

@@ -81,7 +81,7 @@ function drawPlot(svg, { curves, across, along, flat = [], cursor, marks = [], t
 }
 
 // Points of a function, with a gap where it jumps.
-function sampled(f, [low, high], jumps = [], count = 480) {
+function sampled(f, [low, high], jumps = [], count = 360) {
   const points = [];
   for (let k = 0; k <= count; k++) points.push(low + ((high - low) * k) / count);
   const near = (high - low) * 1e-7;
