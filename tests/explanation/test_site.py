@@ -97,7 +97,7 @@ def test_a_users_own_runs_in_the_page(small_site: Path) -> None:
 def test_sliders_stay_within_bounds() -> None:
     for name, entry in nl.activations.items():
         if Entry(entry).is_curve:
-            for slider in Entry(entry).script()["parameters"]:
+            for slider in Entry(entry).sliders:
                 assert slider["low"] <= slider["default"] <= slider["high"], name
                 for value in (slider["low"], slider["high"]):
                     if value != slider["avoid"]:

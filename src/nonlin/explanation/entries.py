@@ -244,6 +244,11 @@ class Entry:
             x, y = sample(self.at_defaults, low, high, count=80, breaks=[x for x, order in self.kinks if order == 0])
         return svg.thumbnail(x.tolist(), y.tolist())
 
+    @property
+    def sliders(self) -> list[dict[str, Any]]:
+        """Each parameter as a slider."""
+        return [_slider(name, p, self.defaults) for name, p in self.activation.parameters.items()]
+
     def script(self) -> dict[str, Any]:
         """Return what the explorer knows of a function of one number; the functions are spelled as code."""
         entry = self.activation
@@ -254,7 +259,7 @@ class Entry:
             "source": entry.source,
             "text": str(entry.formula),
             "tree": tree(entry.formula),
-            "parameters": [_slider(name, p, self.defaults) for name, p in entry.parameters.items()],
+            "parameters": self.sliders,
             "interval": self.interval,
             "kinks": [x for x, _ in self.kinks],
             "gain": self.gain,
