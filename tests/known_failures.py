@@ -38,6 +38,6 @@ KNOWN_FAILURES: dict[str, list[str]] = {
     "torch: the slope of the identity at NaN": ["test_fuzz.py::test_formulas_that_failed_once[slope of the identity at NaN]"],
     "the causes above and those in fuzz/failures.py": [
         f"test_fuzz.py::test_random_formulas[{check}]"
-        for check in ("numbers", "broadcast_parameters", "both_at_once", "torch", "vmap", "facts")
+        for check in ("numbers", "broadcast_parameters", "both_at_once", "torch", "vmap")
     ],
 }
