@@ -1,4 +1,4 @@
-"""What must work with NumPy and llvmlite alone: CI runs it against the built wheel, with their newest and oldest promised versions.
+"""What must work with NumPy and llvmlite alone: CI runs it against the built wheel, with newest and oldest promised versions.
 
 The tests themselves need far more than the core, so that they see no framework that is imported by mistake, and no old NumPy.
 """
