@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import nonlin as nl
+import nonlin.torch as nt
 from nonlin.torch import elementwise, memory
 from nonlin.torch.memory import Layout, is_dense, pack, plan, unpack
 from torch_cases import ENTRIES, Saved, numbers, over_entries
@@ -179,3 +180,15 @@ def test_parameters_that_stay_get_a_plan_of_their_own() -> None:
     assert plan(nl.leaky_relu.with_(negative_slope=0.2), (0.2,), torch.float32, "low") is plan(
         nl.leaky_relu, (0.3,), torch.float32, "low"
     )
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "identity", "step", "hard_tanh", "abs", "sin", "gelu", "tanh"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_the_gradient_of_nan_is_nan(name: str, dtype: torch.dtype) -> None:
+    for size in (5, 70, 3000):
+        for keeps in ("exact", "low"):
+            x = torch.linspace(-3, 3, size).to(dtype)
+            x[size // 2] = torch.nan
+            x.requires_grad_()
+            (dx,) = torch.autograd.grad(nt.layer(name)(memory=keeps)(x), x, torch.ones_like(x))
+            assert torch.equal(dx.isnan(), x.isnan())

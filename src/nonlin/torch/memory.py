@@ -10,9 +10,9 @@ relu6, hard_tanh, the shrinks...) it keeps one bit per element, where it has one
 
 The slope comes from the output by a formula, as 1 - y^2 for tanh, or by a table, so that gradients are as good as the output's
 rounding lets them be. Where parameters are not the defaults, all but bits begin with the sixteenth call: a value that changes
-at every step has no time to pay for them. Bits cannot say NaN: the gradient of an element that was NaN is then that of a finite
-one, as with torch.relu. Gradients of ``memory="low"`` cannot be differentiated again. Compiled programs and functional
-transforms take no part in this: what they keep is decided by torch.
+at every step has no time to pay for them. Where an element is NaN, one bit more per element says which, so that its gradient is
+NaN. Gradients of ``memory="low"`` cannot be differentiated again. Compiled programs and functional transforms take no part in
+this: what they keep is decided by torch.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ Kind: TypeAlias = Literal["nothing", "bits", "output", "output and bit", "slope 
 Array: TypeAlias = npt.NDArray[Any]
 
 _HALVES = (torch.float16, torch.bfloat16)
+#: What cannot say that an element was NaN, with the number of tensors that it keeps where none was.
+_BLIND: Mapping[str, int] = {"nothing": 0, "bits": 1, "slope code": 1}
 
 
 @dataclass(frozen=True)
@@ -203,11 +205,17 @@ class Plan:
             size = x.numel() if self.kind == "slope code" else -(-x.numel() // 8)
             kept = torch.empty(size, dtype=torch.uint8, device=x.device)
             run = self._forward_pass(DTYPE_NAMES[x.dtype], exact=get_precision() == "exact")
-            place, *others = (address(tensor, operation.entry.name, "x") for tensor in (x, y, kept))
+            numbers = [torch.empty(-(-x.numel() // 8), dtype=torch.uint8, device=x.device)] if self.kind in _BLIND else []
+            place, *others = (address(tensor, operation.entry.name, "x") for tensor in (x, y, kept, *numbers))
             run([place, *self._numbers(operands[1:]), *others], x.numel())
+            if numbers and not bool((numbers[0] == 255).all()):
+                return y, (kept, *numbers)
             return y, (y, kept) if self.kind == "output and bit" else (kept,)
         y = operation.compute(operands)
-        return y, self._keep(operation, operands, y)
+        beside = self._keep(operation, operands, y)
+        if self.kind in _BLIND and bool((missing := torch.isnan(y)).any()):
+            beside = (*beside, pack(Layout.of(y).copied(~missing)))
+        return y, beside
 
     def _keep(self, operation: Operation, operands: Sequence[Any], y: Tensor) -> tuple[Tensor, ...]:
         x, *numbers = operands
@@ -231,6 +239,9 @@ class Plan:
         check_memory(dy, owner, "the gradient")
         for tensor in kept:
             check_memory(tensor, owner, "what was kept for backward")
+        if len(kept) > _BLIND.get(self.kind, len(kept)):
+            *kept, numbers = kept
+            return torch.where(unpack(numbers, layout), self.gradient(owner, dy, kept, layout, values), torch.nan)
         if self.kind == "nothing":
             return dy * self._level(0, values)
         if has_memory(dy) and not (dy.requires_grad and torch.is_grad_enabled()):
@@ -265,11 +276,13 @@ class Plan:
             if self.kind == "slope code":
                 low, high = self.bounds
                 code = (differentiate(self.formula) - low) * (255 / (high - low)) + Fraction(1, 2)
-                beside: Result = code, "uint8"
+                beside: list[Result] = [(code, "uint8")]
             else:
                 assert self.condition is not None
-                beside = self.condition, "bits"
-            found = self.passes[dtype, exact] = make_pass(operands, ((self.formula, dtype), beside), exact=exact)
+                beside = [(self.condition, "bits")]
+            if self.kind in _BLIND:
+                beside.append((p.is_number(Symbol("x")), "bits"))
+            found = self.passes[dtype, exact] = make_pass(operands, ((self.formula, dtype), *beside), exact=exact)
         return found
 
     def _backward_pass(self, dtype: str) -> Pass:
