@@ -75,6 +75,7 @@ def test_parameters_are_differentiated_and_broadcast(name: str) -> None:
     (parameter,) = entry.parameters
     slopes = jnp.asarray([[0.1], [0.3]], jnp.float32)
     assert entry(X, **{parameter: slopes}).shape == (2, len(X))
+    np.testing.assert_array_equal(entry.with_(**{parameter: 0.3})(X), entry(X, **{parameter: 0.3}))
     got = jax.grad(lambda s: entry(X[:40], **{parameter: s}).sum())(jnp.float32(0.3))
     want = entry.derivative(X[:40].astype(float), wrt=parameter, **{parameter: 0.3}).sum()
     np.testing.assert_allclose(got, want, rtol=1e-5)

@@ -48,7 +48,7 @@ def evaluate(entry: Elementwise, wrt: Sequence[str], operands: Sequence[Any]) ->
     fixed = tuple(
         name
         for name, value in zip(names[count:], operands[count:], strict=True)
-        if isinstance(value, (int, float)) and value == entry.parameters[name].default
+        if isinstance(value, (int, float)) and value == entry.root.parameters[name].default
     )
     used = []
     for name, value in zip(names, operands, strict=True):

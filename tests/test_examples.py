@@ -1,0 +1,34 @@
+"""The examples run."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NEEDS = {
+    "from_scratch": (),
+    "keras_sequential": ("keras", "torch"),
+    "keras_functional": ("keras", "torch"),
+    "torch_module": ("torch",),
+    "jax_example": ("jax",),
+    "one_network": ("sklearn", "torch"),  # and takes what else is installed
+}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(NEEDS)
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_an_example_runs(name: str) -> None:
+    for package in NEEDS[name]:
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    environment = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
+    command = [sys.executable, "-W", "ignore", str(EXAMPLES / f"{name}.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
