@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nonlin.arithmetic.promise import CANCELLED_ERROR
 from nonlin.frameworks import FRAMEWORKS
 
 Array = np.ndarray[Any, Any]
@@ -30,10 +31,12 @@ class Backend:
         What integers become that a function does not keep.
     ulps
         The largest error of a result, by dtype, in units in the last place of the exact one.
+    cancelled
+        The largest absolute error where terms cancel, by dtype; the library's own where it is not given.
     flushes
         Whether a subnormal result may be 0.
     exceptions
-        Entries, with a reason, that keep no promise.
+        Entries, with a reason, whose digits are not promised.
     """
 
     array: Callable[[Array], Any]
@@ -42,6 +45,7 @@ class Backend:
     ulps: Mapping[str, float]
     dtypes: tuple[str, ...] = ("float16", BFLOAT16, "float32", "float64")
     integers: str = "float32"
+    cancelled: Mapping[str, float] = field(default_factory=lambda: CANCELLED_ERROR)
     flushes: bool = False
     exceptions: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,7 +78,26 @@ def _torch() -> Backend:
     return Backend(array, numpy, gradient, {"float32": 4.0, "float64": 4.0})
 
 
-MAKERS: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "torch": _torch}
+def _jax() -> Backend:
+    import jax
+    import jax.numpy as jnp
+
+    def gradient(function: Callable[[Any], Any], x: Any) -> Any:
+        return jax.grad(lambda a: function(a).sum())(x)
+
+    return Backend(
+        jnp.asarray,
+        np.asarray,
+        gradient,
+        {"float32": 33.0},  # gelu_tanh near exp(-82); away from the last tails 12, where XLA's expm1 and tanh have 5
+        cancelled={"float32": 2e-7},
+        dtypes=("float16", BFLOAT16, "float32"),  # float64 needs jax_enable_x64, which is for a whole process
+        flushes=True,  # XLA on a CPU
+        exceptions={"sqrt_softplus": "exp(-104) is subnormal and flushed, its root is not", "rational": "no stable form"},
+    )
+
+
+MAKERS: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "torch": _torch, "jax": _jax}
 
 
 def backend(name: str) -> Backend:

@@ -13,7 +13,7 @@ from mpmath import mp, mpf
 import nonlin as nl
 from backends import BFLOAT16, MAKERS, Array, Backend, backend
 from entries import ELEMENTWISE, FLOATS, parameters
-from nonlin.arithmetic.promise import CANCELLATION, CANCELLED_ERROR, largest_term
+from nonlin.arithmetic.promise import CANCELLATION, largest_term
 from nonlin.formula import Constant, canonical, substitute
 from nonlin.formula.calculus import differentiate
 from nonlin.formula.rows import RowReference, parts
@@ -33,7 +33,7 @@ POINTS = [
 ]
 SPECIAL_KINKS = {"hard_sigmoid": "its kinks are at 1/(2*slope), next to which no float is"}
 
-#: All orders and dtypes of all entries take minutes, and need the environment variable; without it every fifth entry has all.
+#: All orders and dtypes of all entries take minutes, and need the environment variable; without it every eighth entry has all.
 WHOLE = bool(os.environ.get("NONLIN_WHOLE_CONFORMANCE"))
 
 over_backends = pytest.mark.parametrize("which", MAKERS)
@@ -73,11 +73,13 @@ def right(got: float, want: mpf, dtype: str, room: Backend) -> bool:
 
 def wrong(name: str, order: int, dtype: str, results: Array, room: Backend) -> list[str]:
     """Where results break the promise."""
-    found = []
+    found: list[str] = []
+    if name in room.exceptions:
+        return found
     for x, got, want in zip(points(name, dtype).tolist(), results.tolist(), expected(name, order, dtype), strict=True):
         if right(got, want, dtype, room):
             continue
-        close = math.isfinite(x) and math.isfinite(got) and abs(mpf(got) - want) <= CANCELLED_ERROR[dtype]
+        close = math.isfinite(x) and math.isfinite(got) and abs(mpf(got) - want) <= room.cancelled[dtype]
         if close and abs(want) < CANCELLATION * largest(name, order, x, dtype):
             continue
         found.append(f"{dtype} order {order} at {x!r}: got {got!r}, want {mp.nstr(want, 12)}")
@@ -89,7 +91,7 @@ def wrong(name: str, order: int, dtype: str, results: Array, room: Backend) -> l
 def test_values_and_slopes(which: str, name: str) -> None:
     room, entry = the(which), ELEMENTWISE[name]
     found = []
-    sampled = WHOLE or list(ELEMENTWISE).index(name) % 5 == 0
+    sampled = WHOLE or list(ELEMENTWISE).index(name) % 8 == 0
     for dtype, orders in (("float32", (0, 1, 2) if sampled else (0, 1)), ("float64", (0, 1) if sampled else ())):
         if dtype not in room.dtypes:
             continue
@@ -123,7 +125,7 @@ def defaults(entry: Any) -> dict[str, float]:
 def near(got: float, want: mpf, scale: mpf, dtype: str, room: Backend) -> bool:
     """Whether a result is right to so many units of itself, or of the terms that it is a sum of."""
     unit = float(ml_dtypes.finfo(dtype).eps) * scale
-    return ulp_error(got, want, dtype) <= room.ulps[dtype] or abs(mpf(got) - want) <= room.ulps[dtype] * unit
+    return right(got, want, dtype, room) or abs(mpf(got) - want) <= room.ulps[dtype] * unit
 
 
 @over_backends
