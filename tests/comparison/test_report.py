@@ -55,7 +55,9 @@ def study_of(scores: dict[str, np.ndarray], metric: str = "accuracy", **changes:
     splits, seeds = next(iter(scores.values())).shape
     plan = Plan(activations=tuple(scores), learning_rates=(1e-3,), seeds=seeds, splits=splits, datasets=("d",))
     rows = [row(n, s, p, float(v[p, s]), **changes) for n, v in scores.items() for p in range(splits) for s in range(seeds)]
-    rows += baseline("constant", *[0.5] * splits) + baseline("linear", *[0.9] * splits) + baseline("boosting", *[0.9] * splits)
+    shift = -1.2 if metric == "log loss" else 0.0  # the ledger holds what more of is better
+    for name, level in (("constant", 0.5), ("linear", 0.9), ("boosting", 0.9)):
+        rows += baseline(name, *[level + shift] * splits)
     analysis = analyse(rows, plan, {"d": about(metric)})
     facts = {"versions": {"torch": "2"}, "gains": {}, "command": "", "study": "", "interrupted": 0, "seconds": 1.0, "runs": 1}
     return Study(analysis, plan, None, facts)
@@ -254,9 +256,23 @@ def test_networks_below_the_baselines() -> None:
     rows = [row(n, s, p, v[p, s]) for n, v in planted(relu=0.0, gelu=0.0).items() for p in range(3) for s in range(10)]
     rows += baseline("constant", 0.96, 0.965, 0.96) + baseline("boosting", 0.99, 0.991, 0.99)
     rows += baseline("linear", 0.9, 0.9, 0.9)
-    first, second, *_ = analyse(rows, plan, {"d": about()}).verdict()
+    first, second, third, *more = analyse(rows, plan, {"d": about()}).verdict()
     assert first.startswith("On d no network is reliably better than a constant prediction (accuracy 95.")
     assert second.startswith("Gradient boosting does clearly better than all networks: accuracy 99.03 %, +4.")
+    assert third.startswith("Long enough")  # and nobody is best among what is no answer
+    assert not more
+
+
+@pytest.mark.parametrize("gap", [0.02, 0.1, 0.3])
+def test_a_difference_without_spread_is_no_tie_and_no_certainty(gap: float) -> None:
+    """Rounding made some of them spread, and decided."""
+    base = planted(relu=0.0)["relu"]
+    found = study_of({"relu": base, "gelu": base - gap})
+    first, second, *_ = found.analysis.verdict()
+    assert first.endswith(f"better than gelu, the next, by {100 * gap:.2f} points (the same in each pair).")
+    assert second == f"Clearly worse: gelu (-{100 * gap:.2f} points)."
+    low, high = found.analysis.tables[0].compared["relu", "gelu"].probability_interval
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 30)), 1.0)
 
 
 def test_curves_that_still_rise_are_said() -> None:

@@ -37,7 +37,7 @@ class Comparison:
     probability : float
         That A beats B in a pair; a draw counts half.
     probability_interval : tuple of float
-        95 % bootstrap interval; NaN where there are few pairs, or all differences are the same.
+        95 % bootstrap interval, of Clopper and Pearson where one wins each pair; NaN where there are few pairs or only draws.
     p : float
         Two-sided, of Wilcoxon's signed-rank test over the pairs.
     p_adjusted : float
@@ -50,6 +50,11 @@ class Comparison:
     probability_interval: tuple[float, float]
     p: float
     p_adjusted: float
+
+    @property
+    def least(self) -> float:
+        """The lower end of the difference's interval, or the difference where it is the same in each pair."""
+        return self.difference if math.isnan(self.difference_interval[0]) else self.difference_interval[0]
 
     @property
     def better(self) -> bool:
@@ -164,6 +169,19 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def _chance_interval(wins: Array, drawn: Array) -> tuple[float, float]:
+    """Return the bootstrap interval of a chance; where each pair was won, or lost, that of Clopper and Pearson.
+
+    No resample of such pairs has another, and yet some would be lost among more of them. Nothing but draws says nothing: NaN.
+    """
+    if np.ptp(wins) > 0:
+        return interval(drawn @ wins / len(wins))
+    if wins[0] == 0.5:
+        return math.nan, math.nan
+    least = float((LEVEL / 2) ** (1 / len(wins)))
+    return (least, 1.0) if wins[0] == 1 else (0.0, 1 - least)
+
+
 def compare_all(scores: Mapping[str, Array]) -> dict[tuple[str, str], Comparison]:
     """Compare each pair of activations.
 
@@ -188,12 +206,14 @@ def compare_all(scores: Mapping[str, Array]) -> dict[tuple[str, str], Comparison
     for pair, raw, adjusted in zip(pairs, p, holm(p), strict=True):
         difference = differences[pair]
         wins = (np.sign(difference) + 1) / 2
-        chance_low = chance_high = math.nan
-        if len(difference) < FEWEST_PAIRS or not np.ptp(difference) > 0:
+        low = high = chance_low = chance_high = math.nan
+        spreads = np.ptp(difference) > 1e-9 * np.abs(difference).max()  # by more than rounding
+        if len(difference) < FEWEST_PAIRS:
             low, high = t_interval(difference)
         else:
-            low, high = interval(drawn @ difference / len(difference))
-            chance_low, chance_high = interval(drawn @ wins / len(difference))
+            if spreads:
+                low, high = interval(drawn @ difference / len(difference))
+            chance_low, chance_high = _chance_interval(wins, drawn)
         mean, chance = float(difference.mean()), float(wins.mean())
         found[pair] = Comparison(mean, (low, high), chance, (chance_low, chance_high), raw, adjusted)
         found[pair[::-1]] = Comparison(-mean, (-high, -low), 1 - chance, (1 - chance_high, 1 - chance_low), raw, adjusted)

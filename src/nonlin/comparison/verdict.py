@@ -51,9 +51,9 @@ def verdict(table: Table) -> list[str]:
         return [f"{where} every run failed: {next(iter(table.excluded.values()), 'no run finished')}."]
     return [
         *_below_the_baselines(table, where),
-        *_decision(table, where),
+        *(() if _below_constant(table) and not table.waiting else _decision(table, where)),
         *_lost(table),
-        *_length(table),
+        *(() if table.leader.lost else _length(table)),
         *_edges(table),
     ]
 
@@ -119,9 +119,10 @@ def _decision(table: Table, where: str) -> list[str]:
         second = compared[1]
         found = table.compared[leader.name, second.name]
         low, high = (table.size(value) for value in found.difference_interval)
+        sure = "the same in each pair" if math.isnan(found.difference_interval[0]) else f"95 %: {low} to {high}"
         lines.append(
             f"{where} {leader.name} is best, with {reached}: better than {second.name}, the next, by "
-            f"{table.size(found.difference)} (95 %: {low} to {high})."
+            f"{table.size(found.difference)} ({sure})."
         )
     else:
         spread = f"{table.score(tied[-1].mean)} to {table.score(tied[0].mean)}"
@@ -131,7 +132,7 @@ def _decision(table: Table, where: str) -> list[str]:
             f"({table.metric.name} {spread}): take {table.recommended.name}, the cheapest of them."
         )
     worse = [entry for entry in compared if entry not in tied]
-    clear = [entry for entry in worse if table.compared[leader.name, entry.name].difference_interval[0] > table.region]
+    clear = [entry for entry in worse if table.compared[leader.name, entry.name].least > table.region]
     slight = [entry for entry in worse if entry not in clear]
     for how, group in (("A little worse", slight), ("Clearly worse", clear)):
         if group:
