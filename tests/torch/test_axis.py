@@ -251,3 +251,17 @@ def test_ones_own_are_found_in_another_process() -> None:
     assert layer(x).tolist() == [-1.0, 0.0]
     assert coarse(x).tolist() == [-0.5, 0.0]
     assert paired(x).tolist() == pair(x).tolist()
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_what_masked_rows_keep_may_have_lost_its_memory(name: str) -> None:
+    x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([True, True, False, True])
+    recorded = nl.activations[name](x.clone().requires_grad_(), where=mask)
+    for position, kept in enumerate(recorded.grad_fn.saved_tensors):
+        y = nl.activations[name](x.clone().requires_grad_(), where=mask)
+        tensor = y.grad_fn.saved_tensors[position]
+        if kept is not None and tensor.untyped_storage().resizable():
+            tensor.untyped_storage().resize_(0)
+            with pytest.raises(RuntimeError, match=rf"{name}: .* kept for backward of shape .* has lost its memory"):
+                y.backward(torch.ones_like(y))

@@ -253,6 +253,7 @@ class _Normalized(torch.autograd.Function):
         y, hidden = ctx.saved_tensors
         check_memory(dy, ctx.owner, "the gradient")
         check_memory(y, ctx.owner, "what was kept for backward")
+        check_memory(hidden, ctx.owner, "the mask kept for backward")
         if hidden is not None:
             dy = dy.masked_fill(hidden, 0)
         dx = (_pull_of_shares if ctx.normalization.log_probability is None else _pull_of_logarithms)(dy, y, ctx.dim)
@@ -341,6 +342,7 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
         hidden, operands = _Rows._operands(ctx, ctx.saved_tensors)
+        check_memory(hidden, ctx.entry.name, "the mask kept for backward")
         for name, tensor in (("the gradient", dy), *((f"operand {k} kept for backward", o) for k, o in enumerate(operands))):
             check_memory(tensor, ctx.entry.name, name)
         return None, None, None, None, *_gradients(ctx.entry, ctx.path, ctx.dim, hidden, operands, ctx.needs_input_grad[4:], dy)
