@@ -341,3 +341,17 @@ def test_without_its_extra_it_says_how_to_get_it(missing: str) -> None:
     assert done.stderr.decode().splitlines() == [
         f"nonlin: the command line needs {missing}, which is missing: pip install rich typer"
     ]
+
+
+@pytest.mark.parametrize(("end", "code", "said"), [("", 0, "No fault found"), (", nn.Softmax(-1)", 3, "leave the softmax out")])
+def test_diagnose_says_what_is_wrong_by_its_exit_code(tmp_path: Path, end: str, code: int, said: str) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "from torch import nn\n"
+        "def make(features, outputs):\n"
+        f"    return nn.Sequential(nn.Linear(features, 16), nn.ReLU(), nn.Linear(16, outputs){end})\n"
+    )
+    options = ["--data", "iris", "--scale", "--loss", "CrossEntropyLoss", "--report", str(tmp_path / "net.html")]
+    result = run("diagnose", f"{file}:make", *options)
+    assert (result.exit_code, said in result.output) == (code, True), result.output
+    assert "<h1>" in (tmp_path / "net.html").read_text()

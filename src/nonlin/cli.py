@@ -1,10 +1,11 @@
-"""The command line: ``nonlin list``, ``nonlin show``, ``nonlin compare``, ``nonlin report`` and ``nonlin explore``."""
+"""The command line: ``nonlin list``, ``show``, ``compare``, ``report``, ``diagnose`` and ``explore``."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import importlib.util
+import inspect
 import json
 import math
 import re
@@ -96,6 +97,7 @@ def _options(
       nonlin list swish          those with "swish" in name or description
       nonlin show gelu           formula, derivatives, facts, a drawing
       nonlin compare digits      which activation for this data
+      nonlin diagnose net.py:make --data digits    is this network alive
       nonlin explore             a gallery, an explorer and labs, in the browser
       nonlin show --help         more about a command
     """  # noqa: D301 - a backspace keeps click from filling the lines that follow
@@ -798,3 +800,87 @@ def _show_study(found: Any, page: Path, console: Console, as_json: bool, show_st
         _fail(problem, 1)
     if not as_json:
         console.print(f"report: {page}", soft_wrap=True)
+
+
+# --- nonlin diagnose --------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def diagnose(
+    model: Annotated[str, typer.Argument(help="FILE.py:NAME, a module or a function that makes one.", metavar="FILE.py:NAME")],
+    data: Annotated[
+        str,
+        typer.Option(
+            help=f"Bundled data ({', '.join(BUNDLED)}) or a file, as for nonlin compare.",
+            metavar="DATA",
+            autocompletion=_complete_data,
+        ),
+    ],
+    target: Annotated[str | None, typer.Option(help="The column to predict.", metavar="COLUMN")] = None,
+    loss: Annotated[str | None, typer.Option(help="A loss of torch.nn: CrossEntropyLoss.", metavar="NAME")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A state_dict to load into the model.", metavar="FILE")] = None,
+    scale: Annotated[bool, typer.Option("--scale", help="Standardise the features first.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--report", help="Write .html, .json, .sarif, .csv or .txt.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Diagnose a PyTorch network: is it alive, how sure is that, why, and what helps.
+
+    Exit code 0 if nothing is worse than a note, 1 for warnings, 3 for errors.
+
+    \b
+    Examples:
+      nonlin diagnose net.py:make --data digits
+      nonlin diagnose net.py:make --data houses.csv --target price --loss MSELoss
+      nonlin diagnose net.py:net --data digits --weights net.pt --report net.html
+    """  # noqa: D301
+    _comparison()
+    import torch
+
+    from nonlin.comparison import DataError
+    from nonlin.comparison.data import as_they_are, prepare
+    from nonlin.comparison.reading import load
+    from nonlin.diagnosis.data import DiagnosisError
+    from nonlin.diagnosis.diagnosing import diagnose as look
+
+    try:
+        found = load(data, target)
+        features, goals = (prepare(found, np.arange(len(found))).features if scale else as_they_are(found)), found.target
+        network = _network(model, found.features, found.outputs)
+        if weights is not None:
+            network.load_state_dict(torch.load(weights, weights_only=True))
+        kind = None if loss is None else getattr(torch.nn, loss, None)
+        if loss is not None and kind is None:
+            _fail(f"--loss takes a loss of torch.nn, such as CrossEntropyLoss; there is no torch.nn.{loss}")
+        seen = look(network, features, goals, loss=None if kind is None else kind())
+        if out is not None:
+            seen.save(out)
+    except (DataError, DiagnosisError, ValueError) as error:
+        _fail(str(error))
+    except (OSError, RuntimeError) as error:
+        _fail(str(error).partition("\n")[0], 1)
+    typer.echo(seen.as_json() if as_json else str(seen))
+    raise typer.Exit({"warning": 1, "error": 3}.get(seen.severity or "", 0))
+
+
+def _network(text: str, features: int, outputs: int) -> Any:
+    """Return the module that FILE.py:NAME is, or makes; a function may ask for the numbers of features and outputs."""
+    import torch
+
+    if not wanted.is_in_file(text):
+        _fail(f"the model must be FILE.py:NAME, got {text!r}")
+    try:
+        found = wanted.from_file(text)
+    except wanted.WantedError as error:
+        _fail(str(error))
+    if callable(found) and not isinstance(found, torch.nn.Module):
+        known = {"features": features, "outputs": outputs, "classes": outputs}
+        asked = [name for name, p in inspect.signature(found).parameters.items() if p.default is p.empty]
+        strange = [name for name in asked if name not in known]
+        if strange:
+            _fail(f"{text} wants {strange[0]}: a function that makes a model may ask for features and outputs, nothing else")
+        found = found(**{name: known[name] for name in asked})
+    if not isinstance(found, torch.nn.Module):
+        _fail(f"{text} is {'not there' if found is None else 'a ' + type(found).__name__}, not a torch.nn.Module")
+    return found

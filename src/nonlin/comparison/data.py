@@ -141,3 +141,20 @@ def prepare(dataset: Dataset, train: Integers) -> Prepared:
     center, spread = values[train].mean(axis=0), values[train].std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     return Prepared(features, ((values - center) / spread).astype(np.float32), center, spread)
+
+
+def as_they_are(dataset: Dataset) -> npt.NDArray[np.float32]:
+    """Return features that nothing was done to, but categories made one-hot and missing numbers the median."""
+    numeric = dataset.numeric.astype(np.float32)
+    if np.isnan(numeric).any():
+        flat = numeric.reshape(len(numeric), -1)
+        some = ~np.isnan(flat).all(axis=0)
+        median = np.zeros(flat.shape[1], np.float32)
+        median[some] = np.nanmedian(flat[:, some], axis=0)
+        numeric = np.where(np.isnan(flat), median, flat).reshape(numeric.shape)
+    if not dataset.categories.size:
+        return numeric
+    codes = [
+        np.eye(levels, dtype=np.float32)[column] for column, levels in zip(dataset.categories.T, dataset.levels, strict=True)
+    ]
+    return np.concatenate([numeric.reshape(len(numeric), -1), *codes], axis=1)

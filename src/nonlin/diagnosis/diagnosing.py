@@ -63,7 +63,8 @@ def diagnose(
     [('dead-units', '0', [1])]
     """
     evidence = gather(model, data, target, loss, optimizer, mask, samples)
-    return Report(rules.findings(evidence), [_row(site) for site in evidence.sites], _coverage(evidence), evidence.samples)
+    rows = [_row(site) for site in evidence.sites]
+    return Report(rules.findings(evidence), rows, _coverage(evidence), evidence.samples, _followers(evidence))
 
 
 def assert_healthy(model: Any, data: Any, target: Any = None, *, ignore: Iterable[str] = (), **keywords: Any) -> None:
@@ -115,3 +116,13 @@ def _coverage(evidence: Evidence) -> dict[str, Any]:
             missed.setdefault(name, "is not called in this pass")
     seen = len(evidence.sites)
     return {"sites": seen + len(missed), "observed": seen, "not_observed": missed}
+
+
+def _followers(evidence: Evidence) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for layer in evidence.weighted:
+        before = layer.before
+        if before is not None and before.layer:
+            alone = before.layer not in found and not (before.added or before.normed) and layer.layer != before.layer
+            found[before.layer] = layer.layer if alone else None
+    return found

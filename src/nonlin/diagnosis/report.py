@@ -82,12 +82,15 @@ class Report:
     coverage : dict
         ``sites`` and ``observed``, how many activation sites there are and were seen; ``not_observed``, which were not, why.
     samples : int
+    followers : dict
+        By layer: the layer that alone takes its units, if there is one.
     """
 
     findings: list[Finding]
     layers: list[LayerRow]
     coverage: dict[str, Any]
     samples: int
+    followers: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def severity(self) -> Severity | None:

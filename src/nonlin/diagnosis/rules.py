@@ -138,7 +138,7 @@ CAUSES = {
         "saturated-units",
     ),
     "variance-explosion": ("unscaled-input", "learning-rate-too-high", "initialisation-mismatch"),
-    "born-dead": ("initialisation-mismatch",),
+    "initialisation-mismatch": ("born-dead",),
 }
 
 
@@ -150,7 +150,10 @@ def findings(e: Evidence) -> list[Finding]:
     order = {"error": 0, "warning": 1, "info": 2}
     for finding in found:
         finding.cures = list(CURES.get(finding.rule, ())) if not finding.cures else finding.cures
-        finding.cause = next((c for c in CAUSES.get(finding.rule, ()) if c in worse and c != finding.rule), None)
+        if finding.cause == "":  # said by its rule to be where it begins
+            finding.cause = None
+        elif finding.cause is None:
+            finding.cause = next((c for c in CAUSES.get(finding.rule, ()) if c in worse and c != finding.rule), None)
     return sorted(found, key=lambda f: (f.severity == "info", f.cause is not None, order[f.severity]))
 
 
@@ -246,7 +249,8 @@ def _signal(e: Evidence) -> Iterator[Finding]:
         if falls:
             k = falls[0]
             text = f"what the input changes falls to {spreads[k] / spreads[0]:.1e} of the first layer's at activation {k + 1}"
-            yield Finding("variance-collapse", "warning", sites[k].layer, text)
+            flat = _vanishes(sites[k].entry) and not e.trained
+            yield Finding("variance-collapse", "warning", sites[k].layer, text, cause="vanishing-gradient" if flat else None)
         elif grows:
             k = grows[0]
             text = f"the signal grows to {spreads[k] / spreads[0]:.1e} times the first layer's at activation {k + 1}"
@@ -316,23 +320,19 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
     if e.trained:
         return
     following = {s.layer: s for s in e.sites if s.call == 0}
-    product, layers = 1.0, []
+    chains: dict[str, tuple[float, int]] = {}  # up to a layer: the product of the factors, and how many there are
     for layer in e.weighted:
-        weight = _weight_of(layer)
-        before = layer.before
+        weight, before = _weight_of(layer), layer.before
         if weight is None or before is None or not before.last or before.layer not in following or before.normed:
             continue
         site = following[before.layer]
-        if site.origin.normed or not site.origin.direct:
-            return
-        moment = _mean_square(site.entry)
-        fan_in = weight[0].numel()
-        factor = float(weight.square().sum()) / weight.shape[0] / fan_in * fan_in * moment
-        product *= factor
-        layers.append((layer.layer, factor))
+        if site.origin.normed or not site.origin.direct or _vanishes(site.entry):
+            continue
+        factor = float(weight.square().sum()) / len(weight) * _mean_square(site.entry)
+        product, length = chains.get(before.layer, (1.0, 0))
+        chains[layer.layer] = (product * factor, length + 1)
         if not 1e-3 < factor < 1e2:
-            name = site.entry.name
-            text = f"its weights multiply the mean square after {name} by {factor:.2g}, where 1 keeps it"
+            text = f"its weights multiply the mean square after {site.entry.name} by {factor:.2g}, where 1 keeps it"
             yield Finding("initialisation-mismatch", "warning", layer.layer, text)
             return
     first = next((w for w in e.weighted if w.before is None and _weight_of(w) is not None and w.layer in following), None)
@@ -348,12 +348,19 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
                 f"its weights multiply the mean square of the input by {gain:.2g}",
             )
             return
-    if len(layers) >= 4 and not COLLAPSED**2 * 10 < product < 1e5:
-        each = product ** (1 / len(layers))
-        text = (
-            f"each of {len(layers)} layers multiplies the mean square by {each:.2g}, together {product:.1e}, where 1 keeps it"
-        )
-        yield Finding("initialisation-mismatch", "warning", layers[0][0], text)
+    for name, (product, length) in chains.items():
+        if length >= 4 and not COLLAPSED**2 * 10 < product < 1e5:
+            each = product ** (1 / length)
+            text = (
+                f"each of {length} layers up to it multiplies the mean square by {each:.2g}, together {product:.1e}; 1 keeps it"
+            )
+            yield Finding("initialisation-mismatch", "warning", name, text)
+            return
+
+
+def _vanishes(entry: Elementwise) -> bool:
+    """Whether gradients fall by more than half in each layer even with the exact gain: sigmoid, whose slope is at most 1/4."""
+    return shape_of(entry).bounded and _mean_square_slope(entry, 1.0) < 0.25 * _mean_square(entry)
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -18,12 +17,11 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from nonlin.definition import Activation, Elementwise, activations
+from nonlin.definition import Activation, Elementwise
 from nonlin.diagnosis.health import Health
 from nonlin.diagnosis.shape import shape_of
-from nonlin.dialects import dialect
 from nonlin.torch.layers import ElementwiseLayer
-from nonlin.torch.recognition import activation_of
+from nonlin.torch.recognition import activation_of, activation_of_function
 
 CONVOLUTIONS: tuple[Any, ...] = (
     torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
@@ -112,26 +110,7 @@ class Weighted:
     groups: int = 1
 
 
-@cache
-def _activation_functions() -> dict[Any, str]:
-    """Return torch's functions and methods that are an elementwise activation, with our names."""
-    found: dict[Any, str] = {}
-    for name, calls in dialect("torch").calls.items():
-        entry = activations[name]
-        if not isinstance(entry, Elementwise) or entry.operands != ("x",):
-            continue
-        for call in calls:
-            if call.name.startswith("nn.") or call.fixed:
-                continue
-            short = call.name.rpartition(".")[2]
-            for space in (F, torch, torch.Tensor, torch.special):
-                for spelled in (short, f"{short}_"):
-                    if hasattr(space, spelled):
-                        found.setdefault(getattr(space, spelled), name)
-    # What bends, but is a plain operation rather than somebody's activation, would make every use of it a site.
-    return {function: name for function, name in found.items() if getattr(function, "__name__", "") not in _PLAIN}
-
-
+#: What bends, but is a plain operation rather than somebody's activation: not every use of it is a site.
 _PLAIN = frozenset("sin cos abs sign erf exp identity square clamp heaviside threshold".split())
 
 
@@ -227,10 +206,17 @@ class Probe(TorchFunctionMode):
     ) -> Any:
         """Run a function of torch, and note what it means."""
         kwargs = kwargs or {}
-        name = _activation_functions().get(function) if not self._within else None
         x = args[0] if args else kwargs.get("input")
-        if name is not None and isinstance(x, Tensor) and x.is_floating_point():
-            return self._activate(name, function, x, args, kwargs)
+        called = getattr(function, "__name__", "")
+        if not self._within and isinstance(x, Tensor) and called != "__get__" and called.strip("_") not in _PLAIN:
+            found = activation_of_function(function, args[1:], kwargs)
+            if (
+                found is not None
+                and isinstance(found[0], Elementwise)
+                and found[0].operands == ("x",)
+                and x.is_floating_point()
+            ):
+                return self._activate(found[0], found[1], function, x, args, kwargs)
         result = function(*args, **kwargs)
         if isinstance(result, Tensor):
             self._follow(function, args, kwargs, result)
@@ -240,17 +226,15 @@ class Probe(TorchFunctionMode):
                     self._follow(function, args, kwargs, part)
         return result
 
-    def _activate(self, name: str, function: Any, x: Tensor, args: Any, kwargs: Mapping[str, Any]) -> Tensor:
-        entry = activations[name]
-        if entry.name == "gelu" and kwargs.get("approximate") == "tanh":
-            entry = activations["gelu_tanh"]
+    def _activate(
+        self, entry: Elementwise, values: Mapping[str, Any], function: Any, x: Tensor, args: Any, kwargs: Mapping[str, Any]
+    ) -> Tensor:
         plain = {key: value for key, value in kwargs.items() if key not in ("inplace", "input", "out")}
         rest = args[1:]
+        again = function
+        before = x.detach()
         if kwargs.get("inplace") or getattr(function, "__name__", "").endswith("_"):
-            before = x.detach().clone()  # it is overwritten
-            again = getattr(torch, entry.name, None) or getattr(F, entry.name, None) or entry
-        else:
-            before, again = x.detach(), function
+            before, again, rest, plain = before.clone(), entry, (), dict(values)  # it is overwritten
 
         def apply(z: Tensor) -> Any:
             return again(z, *rest, **plain)
@@ -359,7 +343,8 @@ class Probe(TorchFunctionMode):
             return
         origin: Origin = self._origins[tensors[0]]
         if function in NORMS:
-            origin = replace(origin, normed=True, last="")
+            # A batch norm is linear in evaluation; the others divide by what depends on the sample.
+            origin = replace(origin, normed=True, bent=origin.bent or function is not F.batch_norm, last="")
         elif function in DROPOUTS or name in SHAPES:
             origin = self._moved(origin, result)
         elif name in ("softmax", "log_softmax", "softmin"):
