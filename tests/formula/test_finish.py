@@ -9,7 +9,7 @@ import pytest
 from mpmath import mp
 
 from nonlin import activations
-from nonlin.definition import Activation
+from nonlin.definition import Elementwise
 from nonlin.formula import Symbol, exp, log, maximum, where
 from nonlin.formula.calculus import canonical, differentiate
 from nonlin.formula.expression import Application, Expression, postorder, substitute
@@ -19,7 +19,7 @@ from nonlin.formula.primitives import PRIMITIVES, Primitive, absolute, erf, erfc
 from nonlin.formula.spelling import Reference
 
 x, a = Symbol("x"), Symbol("a")
-ELEMENTWISE = {name: entry for name, entry in activations.items() if type(entry) is Activation}
+ELEMENTWISE = {name: entry for name, entry in activations.items() if type(entry) is Elementwise}
 PRODUCT = [(name, order) for name in ELEMENTWISE for order in (0, 1)]
 #: What no form of the argument mends. golu: the exponential of a rounded exponential. sqrt_softplus: the root of a number that
 #: has underflowed. gcu, snake: next to the zeros of a wave.

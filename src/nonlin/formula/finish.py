@@ -317,11 +317,11 @@ class _Compensation(Spelling[_Pair]):
             "where": lambda c, a, b: _chosen(c.value, a, b),
             "maximum": lambda a, b: _chosen(a.value > b.value, a, b),
             "minimum": lambda a, b: _chosen(a.value < b.value, a, b),
-            "exp": lambda a: _corrected(p.exp, a, lambda value: value),
+            "exp": lambda a: _scaled(p.exp, a, lambda rest: rest),
             "expm1": lambda a: _corrected(p.expm1, a, lambda value: value + 1),
             "sin": lambda a: _corrected(p.sin, a, lambda value: p.cos(a.value)),
             "cos": lambda a: _corrected(p.cos, a, lambda value: -p.sin(a.value)),
-            "erfc": lambda a: _corrected(p.erfc, a, lambda value: -value * _hazard(a.value)),
+            "erfc": lambda a: _scaled(p.erfc, a, lambda rest: -_hazard(a.value) * rest),
         }
 
     def symbol(self, name: str) -> _Pair:
@@ -421,11 +421,18 @@ def _chosen(condition: Expression, a: _Pair, b: _Pair) -> _Pair:
 
 def _corrected(function: p.Primitive, a: _Pair, slope: Callable[[Expression], Expression]) -> _Pair:
     value = function(a.value)
-    if a.rest is None:
-        return _Pair(value)
+    return _Pair(value if a.rest is None else value + slope(value) * _bounded(a.rest))
+
+
+def _scaled(function: p.Primitive, a: _Pair, change: Callable[[Expression], Expression]) -> _Pair:
+    """Correct by a factor what may be tiny: a correction to be added would underflow where subnormal numbers are 0."""
+    value = function(a.value)
+    return _Pair(value if a.rest is None else value * (1 + change(_bounded(a.rest))))
+
+
+def _bounded(rest: Expression) -> Expression:
     # Where the splitting overflowed the rest is no number, and where it is large one slope is not enough: neither counts.
-    rest = p.where(p.absolute(a.rest) <= Constant(Fraction(1, 2**10)), a.rest, 0)
-    return _Pair(value + slope(value) * rest)
+    return p.where(p.absolute(rest) <= Constant(Fraction(1, 2**10)), rest, 0)
 
 
 def _hazard(a: Expression) -> Expression:
