@@ -62,7 +62,12 @@ class Activation:
     _layout: ClassVar[Layout] = ENTRIES
     _kind: ClassVar[str] = "activation"
 
+    autograph_info__: ClassVar[None] = None
+    """TensorFlow's AutoGraph calls what has such an attribute, and does not rewrite its source."""
+
     def __init_subclass__(cls, *, layout: Layout | None = None) -> None:
+        for method in filter(inspect.isfunction, vars(cls).values()):
+            vars(method).update(autograph_info__=None)
         if layout is not None:
             cls._layout = layout
             Activation._of_layout[type(layout)] = cls

@@ -205,8 +205,18 @@ class Halves(Layout):
             raise FormulaError(f"{name}: axis and gate say how to split an array; rename the parameter")
 
     @staticmethod
-    def split(name: str, x: Any, axis: int, gate: Gate) -> tuple[Any, Any]:
+    def split(name: str, x: Any, axis: int, gate: Gate, lengths: Any = None) -> tuple[Any, Any]:
         """Return views of the gate and the value that one array, or tensor, holds.
+
+        Parameters
+        ----------
+        name : str
+            What errors call the pair.
+        x : array
+        axis : int
+        gate : {"first", "second", "even"}
+        lengths : sequence, optional
+            What a tensor's axes have when it is computed, if its shape does not know all while a program is traced.
 
         Raises
         ------
@@ -217,8 +227,8 @@ class Halves(Layout):
             raise ValueError(f"{name}: gate must be one of {', '.join(get_args(Gate))}, got {gate!r}")
         shape = tuple(x.shape)
         axis = check_axis(name, shape, axis)
-        if shape[axis] % 2:
+        if shape[axis] is not None and shape[axis] % 2:
             raise ValueError(f"{name}: axis {axis} of x of shape {shape} has odd length {shape[axis]}, so no halves")
         before = (slice(None),) * axis
-        first, second = (x[(*before, part)] for part in _SPLITS[gate](shape[axis] // 2))
+        first, second = (x[(*before, part)] for part in _SPLITS[gate]((shape if lengths is None else lengths)[axis] // 2))
         return first, second

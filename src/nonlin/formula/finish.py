@@ -49,7 +49,12 @@ USUAL = frozenset({"expm1", "log1p", "sin", "cos", "tanh", "arctan", "erf", "erf
 
 
 def finished(
-    formula: Expression, dtype: DType, functions: frozenset[str] = USUAL, typical: Mapping[str, float] | None = None
+    formula: Expression,
+    dtype: DType,
+    functions: frozenset[str] = USUAL,
+    typical: Mapping[str, float] | None = None,
+    *,
+    flushes: bool = False,
 ) -> Expression:
     """Return a formula as it is to be spelled in a language and computed in a dtype.
 
@@ -63,6 +68,8 @@ def finished(
         Names of the primitives that the language has beyond :data:`ARITHMETIC`.
     typical : Mapping[str, float], optional
         A usual value for each symbol but x, 1 if there is none: special values are looked at with these.
+    flushes : bool
+        Whether subnormal results are 0 in the language.
 
     Returns
     -------
@@ -85,12 +92,12 @@ def finished(
     x*x*x
     """
     others = {name: (typical or {}).get(name, 1.0) for name in symbols(formula) - {"x"}}
-    return _finished(formula, dtype, functions, tuple(sorted(others.items())))
+    return _finished(formula, dtype, functions, tuple(sorted(others.items())), flushes)
 
 
 @remembered
 def _finished(
-    formula: Expression, dtype: DType, functions: frozenset[str], typical: tuple[tuple[str, float], ...]
+    formula: Expression, dtype: DType, functions: frozenset[str], typical: tuple[tuple[str, float], ...], flushes: bool
 ) -> Expression:
     others = dict(typical)
     result = portable(_zero_wins(formula), functions, dtype)
@@ -98,7 +105,7 @@ def _finished(
         return result
     if _loses_exponents(result, others):
         result = compensated(result, dtype)
-    return _with_special_values(result, formula, dtype, others)
+    return _with_special_values(result, formula, dtype, others, flushes)
 
 
 # --- forms ----------------------------------------------------------------------------------------------------------------
@@ -477,8 +484,8 @@ class _Evaluation(Spelling[Any]):
 
     language = "NumPy"
 
-    def __init__(self, dtype: DType, values: Mapping[str, Any]) -> None:
-        self.dtype, self.values = np.dtype(dtype), values
+    def __init__(self, dtype: DType, values: Mapping[str, Any], flushes: bool) -> None:
+        self.dtype, self.values, self.flushes = np.dtype(dtype), values, flushes
         self.table = {
             **{
                 n: getattr(np, n) for n in "add subtract multiply divide negative less less_equal greater greater_equal".split()
@@ -500,11 +507,17 @@ class _Evaluation(Spelling[Any]):
         except OverflowError:
             return self.dtype.type(math.copysign(math.inf, value))
 
+    def application(self, primitive: p.Primitive, arguments: tuple[Any, ...], node: Application) -> Any:
+        result = super().application(primitive, arguments, node)
+        if not self.flushes or primitive.is_condition:
+            return result
+        return np.where(np.abs(result) < np.finfo(self.dtype).tiny, self.dtype.type(0), result)
+
     def _each(self, function: Callable[[float], float], a: Any) -> Any:
         return np.array(list(map(function, np.ravel(a).tolist())), self.dtype).reshape(np.shape(a))
 
 
-def evaluated(formula: Expression, dtype: DType, values: Mapping[str, Any]) -> npt.NDArray[Any]:
+def evaluated(formula: Expression, dtype: DType, values: Mapping[str, Any], *, flushes: bool = False) -> npt.NDArray[Any]:
     """Compute a portable formula with NumPy in a dtype.
 
     Parameters
@@ -513,19 +526,24 @@ def evaluated(formula: Expression, dtype: DType, values: Mapping[str, Any]) -> n
     dtype : {"float32", "float64"}
     values : Mapping[str, array]
         For every symbol, of that dtype.
+    flushes : bool
+        Whether subnormal results are 0.
     """
     with np.errstate(all="ignore"):
-        return np.asarray(_Evaluation(dtype, values)(formula))
+        return np.asarray(_Evaluation(dtype, values, flushes)(formula))
 
 
-def _with_special_values(result: Expression, formula: Expression, dtype: DType, typical: Mapping[str, float]) -> Expression:
+def _with_special_values(
+    result: Expression, formula: Expression, dtype: DType, typical: Mapping[str, float], flushes: bool
+) -> Expression:
     """Return the formula with its limits, NaN at NaN, and x held where the operations give inf/inf or 0*inf."""
     x: Expression = Symbol("x")
     largest = float(np.finfo(dtype).max)
     grid = np.concatenate([[0.0], np.geomspace(0.5, largest / 4, 2000), [largest]])
     points = np.concatenate([[np.nan, np.inf, -np.inf], grid, -grid]).astype(dtype)
     others = {name: np.asarray(value, dtype) for name, value in typical.items()}
-    values = np.broadcast_to(evaluated(result, dtype, {**others, "x": points}), points.shape).astype(np.float64)
+    found = evaluated(result, dtype, {**others, "x": points}, flushes=flushes)
+    values = np.broadcast_to(found, points.shape).astype(np.float64)
     nan, at_infinity, on_grid = values[0], values[1:3], values[3:].reshape(2, len(grid))
     plain, held, within = simplest(substitute(formula, {n: Fraction(v) for n, v in typical.items()})), x, result
     chosen: list[tuple[Expression, Expression]] = []

@@ -24,6 +24,9 @@ from nonlin.formula.rows import (
 Side: TypeAlias = Literal["x", "y"]
 """Whether something is as long as the row that comes in, or as the one that goes out."""
 
+Path: TypeAlias = tuple[tuple[str, str], ...]
+"""How an operation comes from a function: ("jvp", "x"), ("vjp", "v0"), ("by", "temperature"), one after the other."""
+
 
 @dataclass(frozen=True)
 class RowOperation:
@@ -107,6 +110,15 @@ class RowOperation:
         if (kind, operand) not in self._derived:
             self._derived[kind, operand] = make(operand)
         return self._derived[kind, operand]
+
+    def along(self, path: Path) -> RowOperation:
+        """Return the operation that a path of derivatives leads to."""
+        operation = self
+        for kind, operand in path:
+            by: dict[str, Callable[[str], RowOperation]]
+            by = {"jvp": operation.jvp, "vjp": operation.vjp, "by": operation.by_parameter}
+            operation = by[kind](operand)
+        return operation
 
     def jvp(self, operand: str = "x") -> RowOperation:
         """Return the derivative by x or a vector, applied to one more vector like it."""

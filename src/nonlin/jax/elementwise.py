@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from nonlin.definition import Elementwise
-from nonlin.formula.calculus import canonical, differentiate
-from nonlin.formula.expression import Expression, Symbol, substitute, symbols
+from nonlin.formula.calculus import canonical
+from nonlin.formula.expression import substitute, symbols
 from nonlin.formula.finish import DType, finished, portable
-from nonlin.formula.primitives import is_number, where
 from nonlin.jax.spelling import FUNCTIONS, evaluated
 from nonlin.kernels.ufunc import is_integral
 
@@ -89,19 +88,8 @@ def result_dtype(entry: Elementwise, arrays: Sequence[jax.Array], parameters: Se
 
 def _of_integers(entry: Elementwise, wrt: Sequence[str], given: dict[str, Any], dtype: Any) -> jax.Array:
     arrays = {name: jnp.asarray(value, dtype) for name, value in given.items()}
-    y = evaluated(portable(derivative(entry, tuple(wrt)), FUNCTIONS), arrays, dtype)
+    y = evaluated(portable(entry.partial_derivative(*wrt), FUNCTIONS), arrays, dtype)
     return jnp.broadcast_to(jnp.asarray(y, dtype), jnp.broadcast_shapes(*(jnp.shape(a) for a in arrays.values())))
-
-
-def derivative(entry: Elementwise, wrt: tuple[str, ...]) -> Expression:
-    """Return the formula of a derivative, NaN where any of the arrays is."""
-    formula = entry.formula if wrt else canonical(entry.formula)
-    for name in sorted(set(wrt), key=lambda n: (n != "x", n)):
-        formula = differentiate(formula, name, wrt.count(name))
-    for name in entry.operands:
-        if name not in symbols(formula):
-            formula = where(is_number(Symbol(name)), formula, Symbol(name))
-    return formula
 
 
 def program(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
@@ -137,9 +125,10 @@ def named(name: str) -> Callable[[Function], jax.custom_jvp[jax.Array]]:
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in fixed)
     formula = substitute(
-        derivative(entry, wrt), {name: default for name in fixed if (default := entry.parameters[name].default) is not None}
+        entry.partial_derivative(*wrt),
+        {name: default for name in fixed if (default := entry.parameters[name].default) is not None},
     )
-    form = finished(formula, dtype, FUNCTIONS, entry._typical())
+    form = finished(formula, dtype, FUNCTIONS, entry._typical(), flushes=True)
 
     @named("_".join((entry.name, *wrt)))
     def function(*operands: jax.Array) -> jax.Array:
