@@ -124,10 +124,8 @@ def named(name: str) -> Callable[[Function], jax.custom_jvp[jax.Array]]:
 
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in fixed)
-    formula = substitute(
-        entry.partial_derivative(*wrt),
-        {name: default for name in fixed if (default := entry.parameters[name].default) is not None},
-    )
+    defaults = {name: default for name in fixed if (default := entry.parameters[name].default) is not None}
+    formula = substitute(entry.partial_derivative(*wrt), defaults)
     form = finished(formula, dtype, FUNCTIONS, entry._typical(), flushes=True)
 
     @named("_".join((entry.name, *wrt)))
