@@ -4,6 +4,9 @@ import os
 from importlib.util import find_spec
 
 os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras' own default is TensorFlow, which may not be there
-collect_ignore_glob = [] if find_spec("torch") else ["src/nonlin/torch/*", "tests/torch/*"]
-if not find_spec("keras"):
-    collect_ignore_glob += ["src/nonlin/keras/*", "tests/keras/*"]
+collect_ignore_glob = [
+    f"{folder}/{framework}/*"
+    for framework in ("jax", "keras", "tensorflow", "torch")
+    if not find_spec(framework)
+    for folder in ("src/nonlin", "tests")
+]
