@@ -320,3 +320,13 @@ def test_precision_exact_rounds_once() -> None:
         got = nl.swiglu(x, v)
     wants = (reference("swiglu", a, b) for a, b in zip(x.tolist(), v.tolist(), strict=True))
     assert max(ulp_error(g, w, "float32") for g, w in zip(got.tolist(), wants, strict=True)) <= 0.501
+
+
+@over_pairs
+@pytest.mark.parametrize(("order", "wrt"), [(0, "gate"), (1, "gate"), (1, "value")])
+def test_no_number_in_either_array_is_none_in_the_result(name: str, order: int, wrt: str) -> None:
+    places = np.array([-np.inf, -2.0, 0.0, 2.0, np.inf])
+    nowhere = np.full(5, np.nan)
+    with np.errstate(all="ignore"):
+        assert np.isnan(PAIRS[name].derivative(places, nowhere, order=order, wrt=wrt)).all()
+        assert np.isnan(PAIRS[name].derivative(nowhere, places, order=order, wrt=wrt)).all()

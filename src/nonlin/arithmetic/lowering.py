@@ -256,7 +256,7 @@ class _Interpreter(Spelling[Any]):
         held = np.nan_to_num(np.clip(n, lowest, highest)).astype(int)
         half = held // 2
         scaled = a * np.ldexp(self.type(1), half) * np.ldexp(self.type(1), held - half)
-        return np.where((n < lowest) & (a == a), self.type(0), scaled)
+        return np.where(n < lowest, self.type(0), scaled)
 
     def _power_of_two(self, shifted: Any) -> Any:
         n = shifted - self.type(ROUNDERS["float32" if self.type is np.float32 else "float64"])

@@ -13,8 +13,8 @@ from nonlin.definition.base import Activation, instances
 from nonlin.definition.layout import ENTRIES, UFUNC_KEYWORDS
 from nonlin.definition.parameter import COMPARISONS, Parameter
 from nonlin.formula.calculus import canonical, differentiate
-from nonlin.formula.expression import Expression, Symbol, substitute, symbols
-from nonlin.formula.primitives import is_number, where
+from nonlin.formula.expression import Expression, substitute
+from nonlin.formula.finish import with_nan
 from nonlin.formula.typesetting import latex
 from nonlin.frameworks import room
 from nonlin.kernels import big
@@ -354,14 +354,12 @@ class Elementwise(Activation, layout=ENTRIES):
         return differentiate(self.formula, wrt, order)
 
     def partial_derivative(self, *wrt: str) -> Expression:
-        """Return the formula of a derivative by symbols, one after the other; it is NaN where any of the arrays is."""
+        """Return the formula of a derivative by symbols, one after the other; of several arrays, NaN where any of them is."""
         formula = self.formula if wrt else canonical(self.formula)
         for name in sorted({*wrt}, key=lambda n: (n != "x", n)):
             formula = differentiate(formula, name, wrt.count(name))
-        for name in self.operands:
-            if name not in symbols(formula):
-                formula = where(is_number(Symbol(name)), formula, Symbol(name))
-        return formula
+        # Of one array programs and kernels see to NaN themselves: a constant slope is not to need x for that.
+        return with_nan(formula, self.operands) if len(self.operands) > 1 else formula
 
     def latex(self, order: int = 0, wrt: str = "x") -> str:
         r"""Return the formula, or that of a derivative, as LaTeX.

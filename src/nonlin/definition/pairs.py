@@ -9,8 +9,8 @@ import numpy as np
 
 from nonlin.definition.elementwise import Elementwise
 from nonlin.definition.layout import Gate, Halves
-from nonlin.formula.expression import Expression, FormulaError, Symbol
-from nonlin.formula.primitives import absolute, where
+from nonlin.formula.expression import Expression, FormulaError
+from nonlin.formula.finish import with_nan
 from nonlin.frameworks import room
 from nonlin.kernels.ufunc import Function
 
@@ -121,12 +121,8 @@ class Gated(Elementwise, layout=Halves()):
 
     def _function(self, wrt: str, orders: tuple[int, ...], *, narrow: bool = False) -> Function:
         function = super()._function(wrt, orders, narrow=narrow)
-        # The slope may not depend on the value; NaN in, NaN out all the same. (The kernel sees to NaN in x.)
-        value = Symbol("value")
-        formulas = (
-            where(absolute(value) >= 0, formula, value) if order else formula
-            for formula, order in zip(function.formulas, orders, strict=True)
-        )
+        # In machine code x is the gate, and the kernel sees to NaN in it where nothing else does.
+        formulas = (with_nan(formula, ("x", "value")) for formula in function.formulas)
         return replace(function, formulas=tuple(formulas))
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -572,6 +572,36 @@ def _with_special_values(
             value = p.where(within < 0, -p.absolute(x), p.absolute(x))
         within = p.where(condition, value, within)
     return within if np.isnan(nan) else p.where(p.is_number(x), within, x)
+
+
+def with_nan(formula: Expression, arrays: Sequence[str]) -> Expression:
+    """Return a formula of arrays that is NaN where any of them is: a slope may not depend on all, nor a branch that is taken.
+
+    Parameters
+    ----------
+    formula : Expression
+    arrays : sequence of str
+        Names of the symbols that stand for arrays. Others are parameters.
+
+    Examples
+    --------
+    >>> from nonlin.formula import Symbol
+    >>> from nonlin.formula.finish import with_nan
+    >>> x, value = Symbol("x"), Symbol("value")
+    >>> print(with_nan(x * value, ["x", "value"]), "|", with_nan(x, ["x", "value"]))
+    x*value | where(is_number(value), x, value)
+    """
+    form = portable(formula)
+    elsewhere = np.array([-np.inf, -2, -1, 0, 1, 2, np.inf])
+    for name in arrays:
+        others = sorted(symbols(form) - {name})[:4]
+        # Each of the other arrays at each of the places, whatever the rest is.
+        grid = np.meshgrid(*(elsewhere for _ in others)) if others else [elsewhere]
+        given = {other: place.ravel() for other, place in zip(others, grid, strict=False)}
+        given[name] = np.full(grid[0].size, np.nan)
+        if not np.isnan(evaluated(form, "float64", given)).all():
+            formula = p.where(p.is_number(Symbol(name)), formula, Symbol(name))
+    return formula
 
 
 def _beyond(sign: int, edge: float) -> Expression:

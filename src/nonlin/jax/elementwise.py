@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from nonlin.definition import Elementwise
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute, symbols
-from nonlin.formula.finish import DType, finished, portable
+from nonlin.formula.finish import DType, finished, portable, with_nan
 from nonlin.jax.spelling import FUNCTIONS, evaluated
 from nonlin.kernels.ufunc import is_integral
 
@@ -88,7 +88,7 @@ def result_dtype(entry: Elementwise, arrays: Sequence[jax.Array], parameters: Se
 
 def _of_integers(entry: Elementwise, wrt: Sequence[str], given: dict[str, Any], dtype: Any) -> jax.Array:
     arrays = {name: jnp.asarray(value, dtype) for name, value in given.items()}
-    y = evaluated(portable(entry.partial_derivative(*wrt), FUNCTIONS), arrays, dtype)
+    y = evaluated(portable(with_nan(entry.partial_derivative(*wrt), entry.operands), FUNCTIONS), arrays, dtype)
     return jnp.broadcast_to(jnp.asarray(y, dtype), jnp.broadcast_shapes(*(jnp.shape(a) for a in arrays.values())))
 
 
@@ -125,7 +125,7 @@ def named(name: str) -> Callable[[Function], jax.custom_jvp[jax.Array]]:
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in fixed)
     defaults = {name: default for name in fixed if (default := entry.parameters[name].default) is not None}
-    formula = substitute(entry.partial_derivative(*wrt), defaults)
+    formula = substitute(with_nan(entry.partial_derivative(*wrt), entry.operands), defaults)
     form = finished(formula, dtype, FUNCTIONS, entry._typical(), flushes=True)
 
     @named("_".join((entry.name, *wrt)))

@@ -218,9 +218,6 @@ class FloatingBody(Body):
         second = self.integer("sub", whole, first)
         one, two = (self.as_floats(self.integer("shl", part, self.integer_splat(self.mantissa))) for part in (first, second))
         scaled = self.emit(f"fmul {self.vector} {self.emit(f'fmul {self.vector} {a}, {one}')}, {two}")
-        # Numbers vanish; what is none stays so.
-        number = self.emit(f"fcmp ord {self.vector} {a}, {a}")
-        vanishes = self.emit(f"and {self.mask} {vanishes}, {number}")
         return self.emit(f"select {self.mask} {vanishes}, {self.vector} {self.constant(Fraction(0))}, {self.vector} {scaled}")
 
     def emit_power_of_two(self, shifted: str) -> str:

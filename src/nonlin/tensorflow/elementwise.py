@@ -13,7 +13,7 @@ from nonlin.definition import Elementwise
 from nonlin.formula.arrays import ArraySpelling
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute, symbols
-from nonlin.formula.finish import DType, finished, portable
+from nonlin.formula.finish import DType, finished, portable, with_nan
 from nonlin.kernels.ufunc import is_integral
 from nonlin.tensorflow.spelling import TENSORS
 
@@ -97,7 +97,7 @@ def _result_dtype(entry: Elementwise, given: Sequence[Any], arrays: Sequence[tf.
 
 def _of_integers(entry: Elementwise, wrt: Sequence[str], tensors: Mapping[str, tf.Tensor], dtype: tf.DType) -> tf.Tensor:
     wide = {name: tf.cast(tensor, tf.int64) for name, tensor in tensors.items()}
-    formula = portable(entry.partial_derivative(*wrt), TENSORS.functions)
+    formula = portable(with_nan(entry.partial_derivative(*wrt), entry.operands), TENSORS.functions)
     y = ArraySpelling(TENSORS, wide, np.dtype(np.int64))(formula)
     return tf.cast(tf.broadcast_to(y, _shape_of_all(list(wide.values()))), dtype)
 
@@ -136,7 +136,7 @@ def program(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple
 
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[tuple[str, float], ...]) -> Function:
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in dict(fixed))
-    formula = substitute(entry.partial_derivative(*wrt), dict(fixed))
+    formula = substitute(with_nan(entry.partial_derivative(*wrt), entry.operands), dict(fixed))
     form = finished(formula, dtype, TENSORS.functions, entry._typical(), flushes=True)
     depends = symbols(form)
 

@@ -19,9 +19,9 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.definition import Elementwise
 from nonlin.definition.base import instances
-from nonlin.formula.calculus import canonical, differentiate, simplest
-from nonlin.formula.expression import Expression, Symbol, substitute, symbols
-from nonlin.formula.primitives import absolute, multiply, where
+from nonlin.formula.calculus import canonical, simplest
+from nonlin.formula.expression import Symbol, substitute, symbols
+from nonlin.formula.primitives import multiply
 from nonlin.kernels import big
 from nonlin.kernels.precision import get_precision
 from nonlin.kernels.ufunc import Function, compile_loop, is_integral, make_ufunc
@@ -78,7 +78,7 @@ class Operation:
         self.names = _names(entry, gradients)
         self.arrays = gradients + len(entry.operands)
         """How many of the operands decide the result's dtype; the others are parameters."""
-        self.slope = _slope(entry, wrt)
+        self.slope = entry.partial_derivative(*wrt)
         formula = self.slope
         for name in reversed(self.incoming):
             formula = multiply(Symbol(name), formula)
@@ -363,18 +363,6 @@ _keeps_integers._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def _names(entry: Elementwise, gradients: int) -> tuple[str, ...]:
     return (*(f"dy_{k}" for k in range(gradients)), *entry.operands, *entry.parameters)
-
-
-def _slope(entry: Elementwise, wrt: tuple[str, ...]) -> Expression:
-    if not wrt:
-        return canonical(entry.formula)
-    formula = entry.formula
-    for name in sorted(set(wrt), key=lambda n: (n != "x", n)):
-        formula = differentiate(formula, name, wrt.count(name))
-    for name in entry.operands[1:]:
-        if name not in symbols(formula):  # the slope may not depend on the value; NaN in, NaN out all the same
-            formula = where(absolute(Symbol(name)) >= 0, formula, Symbol(name))
-    return formula
 
 
 def operation(entry: Elementwise, wrt: tuple[str, ...] = (), gradients: int = 0) -> Operation:
