@@ -94,12 +94,13 @@ def loss_of(logits: np.ndarray) -> float:
     return float(-nl.log_softmax(logits.astype(float))[np.arange(len(labels)), labels].mean())
 
 
-def main() -> None:
-    installed = {name: way for name, way in WAYS.items() if all(map(find_spec, [*way, f"nonlin.{way[-1]}"]))}
+def main(names: list[str]) -> None:
+    chosen = {name: WAYS[name] for name in names or WAYS}
+    installed = {name: way for name, way in chosen.items() if all(map(find_spec, way))}
     with tempfile.TemporaryDirectory() as folder:
         for name, way in installed.items():
             environment = os.environ | ({"KERAS_BACKEND": way[1]} if way[0] == "keras" else {})
-            command = [sys.executable, __file__, *way, str(Path(folder) / f"{name}.npy")]
+            command = [sys.executable, __file__, "--here", way[0], str(Path(folder) / f"{name}.npy")]
             subprocess.run(command, env=environment, check=True)
         results = {name: np.load(Path(folder) / f"{name}.npy") for name in installed}
     losses = {name: loss_of(logits) for name, logits in results.items()}
@@ -112,9 +113,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        way, *rest = sys.argv[1:]
-        logits = {"torch": in_torch, "jax": in_jax, "keras": in_keras}[way]()
-        np.save(rest[-1], logits) if rest[-1:] and rest[-1].endswith(".npy") else print(f"{loss_of(logits):.7f}")
+    if sys.argv[1:2] == ["--here"]:
+        _, _, way, file = sys.argv
+        np.save(file, {"torch": in_torch, "jax": in_jax, "keras": in_keras}[way]())
     else:
-        main()
+        main(sys.argv[1:])

@@ -27,21 +27,7 @@ def share(x: Any) -> Any:
 
 
 #: A few of each kind; the tests of layers run over the whole registry.
-LAYERS = (
-    "relu",
-    "leaky_relu",
-    "prelu",
-    "rrelu",
-    "gelu",
-    "rational",
-    "threshold",
-    "star_relu",
-    "hard_tanh",
-    "glu",
-    "softmax",
-    "maxout",
-    "crelu",
-)
+LAYERS = ("relu", "leaky_relu", "prelu", "rrelu", "gelu", "threshold", "hard_tanh", "glu", "softmax", "maxout", "crelu")
 
 
 def required(entry: Any) -> dict[str, int]:
@@ -79,7 +65,8 @@ def load(folder: Path) -> None:
     for path in folder.glob("*.keras"):
         model = keras.models.load_model(path)
         for got, want in zip(model(X), np.load(path.with_suffix(".npz")).values(), strict=True):
-            tolerance = 2**-7 if "bfloat16" in str(got.dtype) else 2e-6
+            # Backends round the sums of a product of matrices in bfloat16 each in its own way, and then the result.
+            tolerance = 2**-6 if "bfloat16" in str(got.dtype) else 2e-6
             np.testing.assert_allclose(numbers(got).astype(np.float32), want, rtol=tolerance, atol=tolerance, err_msg=path.name)
 
 
@@ -180,9 +167,10 @@ def wheel() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    folder = Path(sys.argv[1])
+    folder, everything = Path(sys.argv[1]), "--all" in sys.argv
+    load(folder)  # first: a process that loads has made no layer yet
     save(folder)
-    load(folder)
-    wheel()
+    if BACKEND != "jax" or everything:  # which compiles each of its shapes: half a minute
+        wheel()
     if BACKEND != "numpy":  # which does not train
-        models("--mobilenet" in sys.argv)
+        models(everything)

@@ -6,10 +6,12 @@ from typing import Any
 
 import keras
 
+from nonlin.keras.saving import PACKAGE
+
 _BOUNDS = ("gt", "ge", "lt", "le", "ne")
 
 
-@keras.saving.register_keras_serializable(package="nonlin")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class Within(keras.constraints.Constraint):
     """Keeps a weight within bounds, as :class:`nonlin.Parameter` gives them: ``Within(gt=0)``.
 

@@ -62,7 +62,7 @@ def _along_axis(entry: AxisFunction, given: Mapping[str, Any], which: Literal["d
 def _taken(name: str, operand: Any) -> Any:
     """Return an operand as the backend has it, if it is a variable."""
     if isinstance(operand, keras.Variable):
-        return keras.ops.convert_to_tensor(operand)
+        return operand.value  # not convert_to_tensor, which gives TensorFlow the variable again
     if isinstance(operand, keras.KerasTensor):
         for kind in ("sparse", "ragged"):
             if getattr(operand, kind, False):

@@ -8,9 +8,10 @@ import keras
 
 from nonlin import scaling
 from nonlin.definition import get
+from nonlin.keras.saving import PACKAGE
 
 
-@keras.saving.register_keras_serializable(package="nonlin")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class ExactGain(keras.initializers.VarianceScaling):
     """Weights of variance gain^2/fan, with the exact gain of the activation that follows: 1/sqrt(E f(z)^2), z normal.
 

@@ -12,7 +12,7 @@ from nonlin.definition import Activation, AxisFunction, Elementwise, Gated, Para
 from nonlin.definition.layout import Gate, Groups
 from nonlin.dialects import dialect
 from nonlin.keras.constraints import Within
-from nonlin.keras.saving import register
+from nonlin.keras.saving import PACKAGE, register
 from nonlin.keras.shapes import Shape, halved, row_shape, spec
 from nonlin.layers import check_values, layer_name, learned
 
@@ -45,6 +45,7 @@ def class_name(name: str) -> str:
     return layer_name(name, None if call is None else call.name)
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class Layer(keras.layers.Layer):
     """What all layers share."""
 
@@ -162,7 +163,7 @@ class ElementwiseLayer(Layer):
     def parameter_values(self) -> list[Any]:
         """Return the values of all parameters: numbers, or arrays of the backend where they are learned."""
         return [
-            keras.ops.convert_to_tensor(getattr(self, theirs)) if name in self._learned else getattr(self, theirs)
+            getattr(self, theirs).value if name in self._learned else getattr(self, theirs)
             for name, theirs in self.parameter_names.items()
         ]
 

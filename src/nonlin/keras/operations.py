@@ -9,7 +9,7 @@ import keras
 
 from nonlin.definition import Activation, AxisFunction, Elementwise
 from nonlin.keras.layers import class_name
-from nonlin.keras.saving import register
+from nonlin.keras.saving import PACKAGE, register
 from nonlin.keras.shapes import row_shape, spec
 
 
@@ -35,6 +35,7 @@ class Applied(keras.Operation):
     registered: ClassVar[type[Applied]]
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class ElementwiseOperation(Applied):
     """An elementwise activation, a pair, or a derivative of one."""
 
@@ -45,6 +46,7 @@ class ElementwiseOperation(Applied):
         return spec(operands, None, super().compute_output_spec)
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class AxisOperation(Applied):
     """A function along an axis, or one of its products with the Jacobian."""
 

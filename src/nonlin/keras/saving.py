@@ -15,8 +15,8 @@ PACKAGE = "nonlin"
 def register(made: type, base: type) -> None:
     """Register a class that is made on demand under the name of its base, whose ``from_config`` makes it again.
 
-    A process that loads a model then needs no more than the base: the class, perhaps of an activation of the user's own, may
-    not be there yet.
+    The base is registered where it is written. A process that loads a model then needs no more: the class, perhaps of an
+    activation of the user's own, may not be there yet.
     """
     registered = keras.saving.register_keras_serializable
     for cls in (made, base):  # in this order: the base is what the name stands for

@@ -9,6 +9,7 @@ import keras
 from nonlin.catalogue.rectifiers import leaky_relu, rrelu
 from nonlin.definition import Gated, get
 from nonlin.keras.layers import ElementwiseLayer, Layer
+from nonlin.keras.saving import PACKAGE
 from nonlin.keras.shapes import Shape
 
 
@@ -35,7 +36,7 @@ class Randomized(ElementwiseLayer):
 BASES: dict[Any, type[Layer]] = {rrelu: Randomized}
 
 
-@keras.saving.register_keras_serializable(package="nonlin")
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class GatedFeedForward(keras.layers.Layer):
     """A gated feed-forward block: ``down_proj(activation(gate_proj(x), up_proj(x)))``.
 
