@@ -594,10 +594,11 @@ def with_nan(formula: Expression, arrays: Sequence[str]) -> Expression:
     form = portable(formula)
     elsewhere = np.array([-np.inf, -2, -1, 0, 1, 2, np.inf])
     for name in arrays:
-        others = sorted(symbols(form) - {name})[:4]
-        # Each of the other arrays at each of the places, whatever the rest is.
+        # Each of the other arrays at each of the places, whatever the rest is; parameters at a usual value.
+        others = [other for other in arrays if other != name]
         grid = np.meshgrid(*(elsewhere for _ in others)) if others else [elsewhere]
-        given = {other: place.ravel() for other, place in zip(others, grid, strict=False)}
+        given = dict.fromkeys(symbols(form), np.ones(grid[0].size))
+        given |= {other: place.ravel() for other, place in zip(others, grid, strict=False)}
         given[name] = np.full(grid[0].size, np.nan)
         if not np.isnan(evaluated(form, "float64", given)).all():
             formula = p.where(p.is_number(Symbol(name)), formula, Symbol(name))

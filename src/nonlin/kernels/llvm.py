@@ -268,6 +268,9 @@ class IntegerBody(Body):
     def compare(self, name: str, a: str, b: str) -> str:
         return self.emit(f"icmp {self.order}{_COMPARE_INTEGER[name]} {self.vector} {a}, {b}")
 
+    def emit_is_number(self, a: str) -> str:
+        return self.compare("less_equal", a, a)  # always, and LLVM knows
+
     def emit_negative(self, a: str) -> str:
         return self.emit(f"sub {self.vector} zeroinitializer, {a}")
 
