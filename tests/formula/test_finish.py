@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,21 @@ def test_nan_at_nan_and_the_limits_at_infinity(name: str, order: int, dtype: Any
         known = limit(plain, sign)
         if known is not None:
             np.testing.assert_allclose(value, float(known), rtol=1e-5, atol=1e-17)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", [n for n, entry in ELEMENTWISE.items() if entry.parameters])
+def test_infinities_at_other_parameters_are_those_of_the_kernels(name: str, dtype: Any) -> None:
+    entry, ends = ELEMENTWISE[name], np.array([np.inf, -np.inf], dtype)
+    for order, scale in itertools.product((0, 1), (0.3, 1.25, 2.9, -0.6)):
+        given = {n: scale * v for n, v in typical(name).items()}
+        try:
+            want = entry.derivative(ends, order=order, **given)
+        except ValueError:  # not allowed
+            continue
+        values = {n: np.asarray(v, dtype) for n, v in given.items()} | {"x": ends}
+        got = evaluated(finished(formula_of(name, order), dtype, typical=typical(name)), dtype, values)
+        np.testing.assert_allclose(np.broadcast_to(got, (2,)), want, rtol=1e-4, atol=1e-12, err_msg=f"{order} {given}")
 
 
 @pytest.mark.parametrize("name", sorted(n for n, q in PRIMITIVES.items() if q.portable is not None and q.arity == 1))

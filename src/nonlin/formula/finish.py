@@ -538,40 +538,80 @@ def _with_special_values(
 ) -> Expression:
     """Return the formula with its limits, NaN at NaN, and x held where the operations give inf/inf or 0*inf."""
     x: Expression = Symbol("x")
-    largest = float(np.finfo(dtype).max)
-    grid = np.concatenate([[0.0], np.geomspace(0.5, largest / 4, 2000), [largest]])
-    points = np.concatenate([[np.nan, np.inf, -np.inf], grid, -grid]).astype(dtype)
-    others = {name: np.asarray(value, dtype) for name, value in typical.items()}
-    found = evaluated(result, dtype, {**others, "x": points}, flushes=flushes)
-    values = np.broadcast_to(found, points.shape).astype(np.float64)
-    nan, at_infinity, on_grid = values[0], values[1:3], values[3:].reshape(2, len(grid))
-    plain, held, within = simplest(substitute(formula, {n: Fraction(v) for n, v in typical.items()})), x, result
+    far = _Far(result, formula, dtype, flushes)
+    ends = [[far.look(sign, given) for given in _settings(typical)] for sign in (1, -1)]
+    held: Expression = x
     chosen: list[tuple[Expression, Expression]] = []
-    for near, infinite, sign in zip(on_grid, at_infinity, (1, -1), strict=True):
-        bad = np.flatnonzero(np.isnan(near))
-        if not len(bad) and np.isfinite(infinite) and np.allclose(near[-4:], infinite, rtol=1e-5, atol=1e-18):
+    for sign, looks in zip((1, -1), ends, strict=True):
+        wrong = [end for end in looks if end is not None]
+        if not wrong:
             continue
-        known = limit(plain, sign)
-        if known is None or (infinite == known and not len(bad)):
+        edge = min(end.edge for end in wrong)
+        beyond = _beyond(sign, far.largest)
+        if typical:
+            # Other parameters have other limits: what is computed for an x at which no factor overflows yet says which.
+            held = p.where(_beyond(sign, edge), Constant(sign * Fraction(min(edge, far.largest / 2**20))), held)
+            chosen.append((beyond, x))
             continue
-        last = (bad[0] if len(bad) else len(grid)) - 1
-        edge = float(grid[last])
-        held = p.where(_beyond(sign, edge), Constant(sign * edge), held)
-        if isinstance(known, float):
-            chosen.append((_beyond(sign, largest), p.absolute(x) if known > 0 else -p.absolute(x)))
-        elif not typical:
-            # Where it has come as near as a float can tell it is there before infinity.
-            near_enough = np.isclose(near[last], float(known), rtol=1e-6, atol=1e-18)
-            chosen.append((_beyond(sign, edge if near_enough else largest), Constant(known)))
-    if held is not x:
-        within = substitute(result, {"x": held})
+        (end,) = wrong
+        held = p.where(_beyond(sign, edge), Constant(sign * Fraction(edge)), held)
+        if isinstance(end.limit, float):
+            chosen.append((beyond, p.absolute(x) if end.limit > 0 else -p.absolute(x)))
+        else:
+            chosen.append((_beyond(sign, edge) if end.is_reached else beyond, Constant(end.limit)))
+    within = result if held is x else substitute(result, {"x": held})
     for condition, value in chosen:
         if typical:
-            # Other parameters may have another limit: what is huge where x is held is infinite, with that sign.
-            condition &= p.absolute(within) > Constant(2**64)
-            value = p.where(within < 0, -p.absolute(x), p.absolute(x))
+            huge, tiny = p.absolute(within) > Constant(2**64), p.absolute(within) < Constant(Fraction(1, 2**64))
+            size = p.absolute(x)
+            value = p.where(huge, p.where(within < 0, -size, size), p.where(tiny, 0, within))
         within = p.where(condition, value, within)
-    return within if np.isnan(nan) else p.where(p.is_number(x), within, x)
+    return within if far.is_nan_at_nan else p.where(p.is_number(x), within, x)
+
+
+def _settings(typical: Mapping[str, float]) -> list[dict[str, float]]:
+    """Return the values of parameters with which special values are looked at."""
+    scales = (1, 1.25, 0.3, 3, -0.7) if typical else (1,)
+    return [{name: scale * value for name, value in typical.items()} for scale in scales]
+
+
+@dataclass(frozen=True)
+class _End:
+    """An end at which the operations are wrong: from where on, what is right there, and whether a float is that already."""
+
+    edge: float
+    limit: Fraction | float
+    is_reached: bool
+
+
+class _Far:
+    """What the operations of a finished formula give far out, at infinity and at NaN."""
+
+    def __init__(self, result: Expression, formula: Expression, dtype: DType, flushes: bool) -> None:
+        self.result, self.formula, self.dtype, self.flushes = result, formula, dtype, flushes
+        self.largest = float(np.finfo(dtype).max)
+        self.grid = np.concatenate([[0.0], np.geomspace(0.5, self.largest / 4, 2000), [self.largest]])
+        self.is_nan_at_nan = True
+
+    def look(self, sign: int, parameters: Mapping[str, float]) -> _End | None:
+        """Return what is wrong at one end for some values of the parameters."""
+        points = np.concatenate([[np.nan], sign * self.grid, [sign * np.inf]]).astype(self.dtype)
+        others = {name: np.asarray(value, self.dtype) for name, value in parameters.items()}
+        found = evaluated(self.result, self.dtype, {**others, "x": points}, flushes=self.flushes)
+        nan, *near, infinite = np.broadcast_to(found, points.shape).astype(np.float64)
+        self.is_nan_at_nan &= bool(np.isnan(nan))
+        bad = np.flatnonzero(np.isnan(near))
+        if len(bad) == len(near):  # such a parameter is not allowed
+            return None
+        if not len(bad) and np.isfinite(infinite) and np.allclose(near[-4:], infinite, rtol=1e-5, atol=1e-18):
+            return None
+        exact = {name: Fraction(float(value)) for name, value in others.items()}
+        known = limit(simplest(substitute(self.formula, exact)), sign)
+        if known is None or (infinite == known and not len(bad)):
+            return None
+        last = (bad[0] if len(bad) else len(near)) - 1
+        is_reached = bool(np.isclose(near[last], float(known), rtol=1e-6, atol=1e-18))
+        return _End(float(self.grid[last]), known, is_reached)
 
 
 def with_nan(formula: Expression, arrays: Sequence[str]) -> Expression:
