@@ -84,7 +84,8 @@ def test_infinities_at_other_parameters_are_those_of_the_kernels(name: str, dtyp
     for order, scale in itertools.product((0, 1), (0.3, 1.25, 2.9, -0.6)):
         given = {n: scale * v for n, v in typical(name).items()}
         try:
-            want = entry.derivative(ends, order=order, **given)
+            with np.errstate(invalid="ignore"):  # a wave has none
+                want = entry.derivative(ends, order=order, **given)
         except ValueError:  # not allowed
             continue
         values = {n: np.asarray(v, dtype) for n, v in given.items()} | {"x": ends}

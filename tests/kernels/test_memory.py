@@ -268,6 +268,7 @@ def _in_the_child(connection: Any, y: Array) -> None:
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # by JAX, where another test has imported it
 def test_a_forked_child_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the pool that knows of forks
     monkeypatch.setattr(memory, "MINIMUM", 2**12)

@@ -433,6 +433,7 @@ def _in_the_child(connection: Any) -> None:
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # by JAX, where another test has imported it
 def test_a_forked_child_starts_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the threads that know of forks
     monkeypatch.setattr(threads, "MINIMUM", 2**9)

@@ -579,6 +579,7 @@ def _in_the_child(connection: Any, old: np.ufunc, new: np.ufunc) -> None:
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")  # by JAX, where another test has imported it
 def test_a_forked_child_can_call_and_compile() -> None:
     old, new = fresh_ufunc("before_fork"), fresh_ufunc("after_fork")
     expected = old(-1.5)

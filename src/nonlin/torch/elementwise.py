@@ -21,6 +21,7 @@ from nonlin.definition import Elementwise
 from nonlin.definition.base import instances
 from nonlin.formula.calculus import canonical, simplest
 from nonlin.formula.expression import Symbol, substitute, symbols
+from nonlin.formula.finish import with_nan
 from nonlin.formula.primitives import multiply
 from nonlin.kernels import big
 from nonlin.kernels.precision import get_precision
@@ -192,7 +193,8 @@ class Operation:
 
     def program(self, computes_in: torch.dtype, names: Sequence[str], numbers: Mapping[str, float]) -> Program:
         """Return the operation of some tensors in torch operations; its other operands are numbers."""
-        formula = self.slope
+        # What a constant slope passes on needs no x.
+        formula = self.slope if self.gradients else with_nan(self.slope, self.entry.operands)
         if numbers:
             formula = simplest(substitute(formula, numbers))
         for name in reversed(self.incoming):

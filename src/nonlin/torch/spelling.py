@@ -28,11 +28,11 @@ DTYPE_NAMES = {
     torch.float64: "float64",
 }
 #: The functions that torch has, by its names for them.
-_NAMES = {n: n for n in ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "erfc", "sign")} | {
+_NAMES = {n: n for n in ("sqrt", "exp", "expm1", "log", "log1p", "sin", "cos", "tanh", "erf", "erfc")} | {
     "absolute": "abs",
     "arctan": "atan",
 }
-FUNCTIONS = functions_of(_NAMES)
+FUNCTIONS = functions_of({*_NAMES, "sign"})
 
 
 class TorchSpelling(Spelling[str]):
@@ -62,6 +62,7 @@ class TorchSpelling(Spelling[str]):
             "maximum": lambda a, b: self._extreme("maximum", "min", a, b),
             "minimum": lambda a, b: self._extreme("minimum", "max", a, b),
             "is_number": lambda a: self.line(f"{a} == {a}"),
+            "sign": lambda a: self.call("where", self.line(f"{a} == {a}"), self.call("sign", a), a),  # torch has 0 at NaN
             **{name: self._caller(torch_name) for name, torch_name in _NAMES.items()},
         }
 
