@@ -7,13 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from nonlin.definition import Elementwise
+from nonlin.formula.arrays import ArraySpelling
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute, symbols
 from nonlin.formula.finish import DType, finished, portable, with_nan
-from nonlin.jax.spelling import FUNCTIONS, evaluated
+from nonlin.jax.spelling import ARRAYS
 from nonlin.kernels.ufunc import is_integral
 
 Function = Callable[..., jax.Array]
@@ -88,7 +90,8 @@ def result_dtype(entry: Elementwise, arrays: Sequence[jax.Array], parameters: Se
 
 def _of_integers(entry: Elementwise, wrt: Sequence[str], given: dict[str, Any], dtype: Any) -> jax.Array:
     arrays = {name: jnp.asarray(value, dtype) for name, value in given.items()}
-    y = evaluated(portable(with_nan(entry.partial_derivative(*wrt), entry.operands), FUNCTIONS), arrays, dtype)
+    formula = portable(with_nan(entry.partial_derivative(*wrt), entry.operands), ARRAYS.functions)
+    y = ArraySpelling(ARRAYS, arrays, np.dtype(dtype))(formula)
     return jnp.broadcast_to(jnp.asarray(y, dtype), jnp.broadcast_shapes(*(jnp.shape(a) for a in arrays.values())))
 
 
@@ -126,11 +129,11 @@ def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[s
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in fixed)
     defaults = {name: default for name in fixed if (default := entry.parameters[name].default) is not None}
     formula = substitute(with_nan(entry.partial_derivative(*wrt), entry.operands), defaults)
-    form = finished(formula, dtype, FUNCTIONS, entry._typical(), flushes=True)
+    form = finished(formula, dtype, ARRAYS.functions, entry._typical(), flushes=True)
 
     @named("_".join((entry.name, *wrt)))
     def function(*operands: jax.Array) -> jax.Array:
-        y = evaluated(form, dict(zip(names, operands, strict=True)), dtype)
+        y = ArraySpelling(ARRAYS, dict(zip(names, operands, strict=True)), np.dtype(dtype))(form)
         return jnp.broadcast_to(y, jnp.broadcast_shapes(*(x.shape for x in operands)))
 
     def tangent(primals: tuple[jax.Array, ...], tangents: tuple[Any, ...]) -> tuple[jax.Array, Any]:

@@ -2,70 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nonlin.formula.expression import Application, Expression
 from nonlin.formula.finish import functions_of
-from nonlin.formula.primitives import Primitive
-from nonlin.formula.spelling import Spelling
 
 #: Functions by their names in jax.numpy. XLA's own erf and erfc are left out: they lose sixty ulps in the tail.
-_NAMES = {
-    **{name: name for name in "add subtract multiply divide negative less less_equal greater greater_equal".split()},
-    **{name: name for name in "logical_and logical_or maximum minimum absolute sign sqrt exp log".split()},
-    **{name: name for name in "expm1 log1p sin cos tanh arctan".split()},
-}
-FUNCTIONS = functions_of(_NAMES)
+_NAMES = (
+    "add subtract multiply divide negative less less_equal greater greater_equal logical_and logical_or maximum minimum "
+    "absolute sign sqrt exp log expm1 log1p sin cos tanh arctan"
+).split()
 
 
-class JaxSpelling(Spelling[Any]):
-    """Computes a finished formula of arrays, which JAX may trace.
-
-    Parameters
-    ----------
-    values : Mapping[str, array]
-        One for each symbol, all of one dtype.
-    dtype : dtype
-        That one.
-    """
+class JaxArrays:
+    """JAX as a language of arrays: see :class:`nonlin.formula.arrays.Arrays`, whose methods these are."""
 
     language = "JAX"
+    table: Mapping[str, Callable[..., Any]] = {name: getattr(jnp, name) for name in (*_NAMES, "floor_divide")}
+    functions = functions_of(_NAMES)
+    isnan = staticmethod(jnp.isnan)
+    isinf = staticmethod(jnp.isinf)
+    invert = staticmethod(jnp.logical_not)
 
-    def __init__(self, values: Mapping[str, Any], dtype: Any) -> None:
-        self.values, self.dtype = values, jnp.dtype(dtype)
-        self.table: Mapping[str, Callable[..., Any]] = {
-            **{name: getattr(jnp, of) for name, of in _NAMES.items()},
-            "divide": jnp.floor_divide if jnp.issubdtype(self.dtype, jnp.integer) else jnp.divide,
-            "where": self._where,
-            "is_number": lambda a: ~jnp.isnan(a),  # XLA takes a == a and |a| >= 0 to be always true
-            "nan": lambda: jnp.asarray(jnp.nan, self.dtype),
-        }
-
-    def symbol(self, name: str) -> Any:
-        return self.values[name]
-
-    def constant(self, value: Fraction) -> Any:
+    @staticmethod
+    def constant(value: float, like: jax.Array) -> float:
         # A Python number is weakly typed: it takes the array's dtype, and leaves weakly typed arrays what they are.
-        return float(value) if jnp.issubdtype(self.dtype, jnp.floating) else int(value)
+        return value
 
-    def application(self, primitive: Primitive, arguments: tuple[Any, ...], node: Application) -> Any:
-        if all(isinstance(a, (int, float)) for a in arguments):  # jax.numpy would take its default dtype
-            arguments = tuple(map(self._array, arguments))
-        return super().application(primitive, arguments, node)
+    @staticmethod
+    def scalar(value: float, like: jax.Array) -> jax.Array:
+        return lax.full_like(like, value, shape=())
 
-    def _array(self, number: float) -> Any:
-        """Return a number as an array that is weakly typed where the operands are, and of their dtype in any case."""
-        return lax.full_like(next(iter(self.values.values())), number, shape=())
+    @staticmethod
+    def like(a: Any, of: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(jnp.asarray(a, of.dtype), of.shape)
 
-    def _where(self, condition: Any, a: Any, b: Any) -> Any:
-        return jnp.where(condition, *(self._array(v) if isinstance(v, (int, float)) else v for v in (a, b)))
+    @staticmethod
+    def where(condition: jax.Array, a: Any, b: Any) -> jax.Array:
+        # A Python number would be a float64 constant on its way to the array's dtype, where JAX has 64 bits.
+        if isinstance(a, (int, float)):
+            a = lax.full_like(b, a, shape=())
+        elif isinstance(b, (int, float)):
+            b = lax.full_like(a, b, shape=())
+        return jnp.where(condition, a, b)
+
+    @staticmethod
+    def max(a: jax.Array) -> jax.Array:
+        return a.max(-1, keepdims=True)
+
+    @staticmethod
+    def min(a: jax.Array) -> jax.Array:
+        return a.min(-1, keepdims=True)
+
+    @staticmethod
+    def sum(a: jax.Array) -> jax.Array:
+        return a.sum(-1, keepdims=True, dtype=a.dtype)
+
+    @staticmethod
+    def any(a: jax.Array) -> jax.Array:
+        return a.any(-1, keepdims=True)
+
+    @staticmethod
+    def all(a: jax.Array) -> jax.Array:
+        return a.all(-1, keepdims=True)
+
+    @staticmethod
+    def first_largest(a: jax.Array) -> jax.Array:
+        return jnp.arange(a.shape[-1]) == a.argmax(-1, keepdims=True)
+
+    @staticmethod
+    def cumulative_sum(a: jax.Array) -> jax.Array:
+        return a.cumsum(-1)
+
+    @staticmethod
+    def descending(a: jax.Array) -> jax.Array:
+        return jnp.sort(a, axis=-1, descending=True)
+
+    @staticmethod
+    def counted(a: jax.Array) -> jax.Array:
+        return jnp.arange(1, a.shape[-1] + 1, dtype=a.dtype)
+
+    @staticmethod
+    def number_of(a: jax.Array, like: jax.Array) -> jax.Array:
+        return a.sum(-1, keepdims=True, dtype=like.dtype)
+
+    @staticmethod
+    def concatenate(several: Sequence[jax.Array]) -> jax.Array:
+        return jnp.concatenate(several, -1)
+
+    @staticmethod
+    def split(a: jax.Array, count: int) -> Sequence[jax.Array]:
+        return jnp.split(a, count, -1)
 
 
-def evaluated(formula: Expression, values: Mapping[str, Any], dtype: Any) -> Any:
-    """Compute a finished formula."""
-    return JaxSpelling(values, dtype)(formula)
+ARRAYS = JaxArrays()

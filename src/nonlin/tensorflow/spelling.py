@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from nonlin.formula.finish import functions_of
@@ -34,10 +33,10 @@ class Tensors:
     invert = staticmethod(tf.math.logical_not)
 
     @staticmethod
-    def typed(value: float, dtype: np.dtype[Any]) -> tf.Tensor:
-        return tf.constant(value, dtype)
+    def scalar(value: float, like: tf.Tensor) -> tf.Tensor:
+        return tf.constant(value, like.dtype)
 
-    constant = typed
+    constant = scalar
 
     @staticmethod
     def like(a: Any, of: tf.Tensor) -> tf.Tensor:
