@@ -65,8 +65,20 @@ def test_gradients_of_both_modes_to_the_second_order(name: str) -> None:
         x = jnp.asarray([-1.73, -0.62, 0.41, 1.27, 2.9], jnp.float64)
         assert entry(x, **given).dtype == jnp.float64
         check_grads(lambda z, **p: entry(z, **p), (x,), order=2, modes=("fwd", "rev"), rtol=1e-4)
-        text = str(jax.make_jaxpr(jax.grad(lambda z: entry(z, **given)))(jnp.float32(0.5)))
-    assert "f64" not in text
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
+def test_programs_in_float32_hold_nothing_of_float64(name: str) -> None:
+    x = jnp.asarray([[0.5, -1.25, 3], [2, 0, 1]], jnp.float32)
+    if name in ROWS:
+        given, takes_masks = rows_of(name)
+        given |= {"where": x > 0} if takes_masks else {}
+        entry, count = ROWS[name], 1
+    else:
+        entry, given, count = ELEMENTWISE[name], numbers(name), len(ELEMENTWISE[name].operands)
+    with jax.enable_x64(True):
+        program = jax.make_jaxpr(jax.value_and_grad(lambda *a: entry(*a, **given).sum()))(*[x] * count)
+    assert "f64" not in str(program)
 
 
 @pytest.mark.parametrize("name", ["leaky_relu", "elu", "swish", "softplus", "prelu"])

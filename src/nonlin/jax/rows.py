@@ -98,7 +98,7 @@ def along_axis(
     elif covering is not None:
         times = result.shape[-1] // covering.shape[-1]
         absent = 0 if path or entry.masked is None else entry.masked
-        result = jnp.where(jnp.concatenate([covering] * times, -1), absent, result)
+        result = ARRAYS.where(jnp.concatenate([covering] * times, -1), absent, result)
     return jnp.moveaxis(result, -1, axis).astype(dtype)
 
 
