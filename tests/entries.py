@@ -1,6 +1,7 @@
 """The registry as the tests run over it: every elementwise activation and dtype, calls that the oracle can check."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ FLOATS: dict[str, np.dtype[Any]] = {
 INTEGERS = [np.dtype(c) for c in "bBhHiIlLqQ"]
 INTEGER_IDS = [f"{dtype}_{dtype.char}" for dtype in INTEGERS]  # two of them may have one name
 ORDERS = (0, 1, 2)
+#: Whether products that take minutes are tested whole; otherwise a sample of them is.
+WHOLE = bool(os.environ.get("NONLIN_WHOLE"))
 POINTS = [x for points in GRID.values() for x in points if not math.isnan(x)]
 
 over_entries = pytest.mark.parametrize("name", ELEMENTWISE)

@@ -1,7 +1,6 @@
 """Every room over the whole registry against the oracle: values, slopes, limits, NaN, kinks, dtypes, masks, shapes."""
 
 import math
-import os
 from functools import cache, partial
 from typing import Any
 
@@ -12,7 +11,7 @@ from mpmath import mp, mpf
 
 import nonlin as nl
 from backends import BFLOAT16, MAKERS, Array, Backend, backend
-from entries import ELEMENTWISE, FLOATS, parameters
+from entries import ELEMENTWISE, FLOATS, WHOLE, parameters
 from nonlin.arithmetic.promise import CANCELLATION, largest_term
 from nonlin.formula import Constant, canonical, substitute
 from nonlin.formula.calculus import differentiate
@@ -32,9 +31,6 @@ POINTS = [
     *(0.0, -0.0, 1e-20, -1e-8, math.inf, -math.inf, math.nan),
 ]
 SPECIAL_KINKS = {"hard_sigmoid": "its kinks are at 1/(2*slope), next to which no float is"}
-
-#: All orders and dtypes of all entries take minutes, and need the environment variable; without it every eighth entry has all.
-WHOLE = bool(os.environ.get("NONLIN_WHOLE_CONFORMANCE"))
 
 over_backends = pytest.mark.parametrize("which", MAKERS)
 

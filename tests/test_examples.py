@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from entries import WHOLE
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NEEDS = {
     "from_scratch": (),
@@ -15,7 +17,7 @@ NEEDS = {
     "keras_functional": ("keras", "torch"),
     "torch_module": ("torch",),
     "jax_example": ("jax",),
-    "one_network": ("sklearn", "torch"),  # and takes what else is installed; in tests two ways unless NONLIN_KERAS is all
+    "one_network": ("sklearn", "torch"),  # and takes what else is installed; in tests two ways unless they are whole
 }
 
 
@@ -29,7 +31,7 @@ def test_an_example_runs(name: str) -> None:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     environment = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
-    fewer = ["torch", "keras jax"] if name == "one_network" and environment.get("NONLIN_KERAS") != "all" else []
+    fewer = ["torch", "keras jax"] if name == "one_network" and not WHOLE else []
     command = [sys.executable, "-W", "ignore", str(EXAMPLES / f"{name}.py"), *fewer]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

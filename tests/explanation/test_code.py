@@ -1,12 +1,12 @@
 """The code on the pages computes what the page shows."""
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 
 import nonlin as nl
+from entries import WHOLE
 from nonlin.explanation.entries import Entry
 
 X = np.array([-3.0, -0.7, 0.2, 1.3, 4.0])
@@ -48,7 +48,7 @@ def test_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CURVES)
-@pytest.mark.skipif("NONLIN_FRAMEWORKS" not in os.environ, reason="set NONLIN_FRAMEWORKS to run the code of JAX and Keras")
+@pytest.mark.skipif(not WHOLE, reason="the code of JAX and Keras takes minutes")
 def test_jax_and_keras(name: str) -> None:
     jax = pytest.importorskip("jax")
     keras = pytest.importorskip("keras")

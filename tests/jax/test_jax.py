@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -15,16 +14,12 @@ import jax.numpy as jnp
 from jax.test_util import check_grads
 
 import nonlin as nl
-from entries import ELEMENTWISE, parameters
+from entries import ELEMENTWISE, WHOLE, parameters
 from nonlin.definition import AxisFunction
 
 ROWS = {name: entry for name, entry in nl.activations.items() if isinstance(entry, AxisFunction)}
-#: JAX takes a fifth of a second to compile the program of each: all of them only where it is asked for.
-SAMPLE = (
-    sorted(ELEMENTWISE)
-    if os.environ.get("NONLIN_TEST_EVERY_ENTRY")
-    else sorted({*list(ELEMENTWISE)[::5], "relu", "gelu", "elu", "step"})
-)
+#: JAX takes a fifth of a second to compile the program of each.
+SAMPLE = sorted(ELEMENTWISE if WHOLE else {*list(ELEMENTWISE)[::5], "relu", "gelu", "elu", "step"})
 X = np.concatenate([np.linspace(-9, 9, 61), [0.0, 1e-6, -1e-6, 30, -30, 85, -85]]).astype(np.float32)
 
 

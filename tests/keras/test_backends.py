@@ -11,6 +11,7 @@ import keras
 import pytest
 
 import nonlin.keras
+from entries import WHOLE
 
 PROCESSES = Path(__file__).parents[1] / "keras_processes.py"
 BACKENDS = ["numpy", *(name for name in ("torch", "jax", "tensorflow") if find_spec(name) and find_spec(f"nonlin.{name}"))]
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_backend(backend: str, folder: Path) -> None:
     environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
-    more = ["--all"] if os.environ.get("NONLIN_KERAS") == "all" else []
+    more = ["--all"] if WHOLE else []
     command = [sys.executable, str(PROCESSES), str(folder), *more]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr

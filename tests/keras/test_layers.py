@@ -1,7 +1,6 @@
 """Layers and symbolic functions, over the registry, on the backend in force."""
 
 import inspect
-import os
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import pytest
 
 import nonlin as nl
 import nonlin.keras as nk
+from entries import WHOLE
 from nonlin.definition import AxisFunction, Elementwise, Gated
 
 CATALOGUE = {name: entry for name, entry in nl.activations.items() if entry.family != "own"}
@@ -19,7 +19,7 @@ SAMPLE = (
 ).split()
 X = np.linspace(-3, 3, 24, dtype=np.float32).reshape(2, 3, 4)
 
-over_catalogue = pytest.mark.parametrize("name", CATALOGUE if os.environ.get("NONLIN_KERAS") == "all" else SAMPLE)
+over_catalogue = pytest.mark.parametrize("name", CATALOGUE if WHOLE else SAMPLE)
 
 
 def required(entry: Any) -> dict[str, int]:

@@ -14,13 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # which instructions its bui
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
 import nonlin as nl
-from entries import ELEMENTWISE, excused, parameters
+from entries import ELEMENTWISE, WHOLE, excused, parameters
 from nonlin.definition import AxisFunction
 
 ROWS = {name: entry for name, entry in nl.activations.items() if isinstance(entry, AxisFunction)}
-#: A few entries of each kind; NONLIN_ALL=1 takes all.
+#: A few entries of each kind.
 SAMPLE, SAMPLE_OF_ROWS = ["relu", "gelu", "elu", "gaussian"], ["softmax", "sparsemax", "maxout", "crelu"]
-if os.environ.get("NONLIN_ALL"):
+if WHOLE:
     SAMPLE, SAMPLE_OF_ROWS = list(ELEMENTWISE), list(ROWS)
 POINTS = np.concatenate([np.linspace(-9, 9, 61), np.linspace(-80, 80, 31), [0.0, 1e-6, -1e-6, 1e30, -1e30]]).astype(np.float32)
 FEW = np.array([-1.7, -0.6, 0.4, 2.9])
