@@ -197,6 +197,35 @@ def test_deep_default_initialisation_is_the_cause() -> None:
     assert not alarms(nl.diagnose(model, X, Y, loss=CE))
 
 
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 60) -> None:
+    for step in range(steps):
+        rows = torch.randint(N, (64,), generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        CE(model(X[rows]), Y[rows]).backward()
+        optimizer.step()
+
+
+STUCK = {
+    "initialisation-mismatch": (nn.ReLU, 10, 64, torch.optim.SGD, 0.05),
+    "vanishing-gradient": (nn.Sigmoid, 8, 64, torch.optim.SGD, 0.05),
+    "born-dead": (nn.ReLU, 12, 2, torch.optim.SGD, 0.05),
+    "learning-rate-too-high": (nn.ReLU, 3, 64, torch.optim.Adam, 0.3),
+}
+
+
+@pytest.mark.parametrize("given", [True, False])
+@pytest.mark.parametrize("rule", list(STUCK))
+def test_the_cause_is_named_after_training_that_failed(rule: str, given: bool) -> None:
+    """Who asks has trained the network already: its weights are those that it began with, or those that the steps made."""
+    activation, depth, width, kind, rate = STUCK[rule]
+    model = mlp(activation, depth, width)
+    train(model, optimizer := kind(model.parameters(), lr=rate))  # type: ignore[call-arg]
+    report = nl.diagnose(model, X, Y, loss=CE, optimizer=optimizer if given else None)
+    worse = [f for f in report.findings if f.severity != "info"]
+    assert worse[0].rule == rule
+    assert {f.rule for f in worse if f.cause is None} == {rule}
+
+
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.SELU, nn.LeakyReLU, nn.ELU])
 def test_healthy_models_raise_no_alarm(activation: type[nn.Module]) -> None:
     model = mlp(activation, depth=3)

@@ -175,7 +175,8 @@ class Report:
                 found.setdefault(finding.rule, []).append(finding)
         lines = []
         for rule, ones in found.items():
-            counts = [f"{f.layer}: {len(f.units)}" if f.units is not None else str(f.layer) for f in ones]
+            counts = [f"{f.layer}: {len(f.units)}" if f.units is not None else str(f.layer) for f in ones[:8]]
+            counts += [f"and {len(ones) - 8} more"] if len(ones) > 8 else []
             lines.append(
                 f"{rule}: {ones[0].layer}: {ones[0].message}" if len(ones) == 1 else f"{rule}: units in {', '.join(counts)}"
             )
@@ -183,10 +184,11 @@ class Report:
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
         head = ["layer", "activation", "units", "dead", "always on", "rare", "saturated", "rms z", "gradient"]
+        layers = [row.layer for row in self.layers]
         rows = [
             [
-                row.layer if row.layer == row.place or row.place.startswith(row.layer) else f"{row.layer} > {row.place}",
-                row.activation,
+                row.layer,
+                row.activation if layers.count(row.layer) == 1 else f"{row.activation} in {row.place}",
                 str(row.units),
                 *(str(n) if n else "-" for n in (row.dead, row.always_on, row.rare, row.saturated)),
                 f"{row.rms_z:.2g}",

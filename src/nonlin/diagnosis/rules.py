@@ -28,26 +28,28 @@ VANISHED = 1e-3
 LARGE_INPUT = 6.0
 LARGE_UPDATE = 0.3
 
+_RECYCLE = "nonlin.diagnosis.recycle(model, report, optimizer=optimizer, apply=True)"
+#: What helps, the best first; ACTIVATION is the one in use.
 CURES = {
     "dead-units": [
-        "nonlin.diagnosis.recycle(model, report, optimizer=optimizer)",
-        "replace relu: nonlin.torch.replace(model, {'relu': 'leaky_relu'})",
+        _RECYCLE,
+        "nonlin.torch.replace(model, {'ACTIVATION': 'leaky_relu'})",
     ],
     "always-on-units": ["initialise anew with the exact gain: nonlin.torch.init_(model)"],
     "rare-units": [],
     "saturated-units": [
         "scale the inputs to mean 0 and deviation 1",
         "a smaller gain: nonlin.torch.init_(model)",
-        "replace the activation: nonlin.torch.replace(model, {'tanh': 'silu'})",
+        "replace the activation: nonlin.torch.replace(model, {'ACTIVATION': 'silu'})",
     ],
     "non-finite": [
         "lower the learning rate, clip the gradient",
         "look for log(0), division by 0 and overflow where it first appears",
     ],
-    "dormant-units": ["nonlin.diagnosis.recycle(model, report, optimizer=optimizer)"],
+    "dormant-units": ["nonlin.diagnosis.recycle(model, report, rules=('dormant-units',), optimizer=optimizer, apply=True)"],
     "vanishing-gradient": [
+        "an activation that does not saturate: nonlin.torch.replace(model, {'ACTIVATION': 'relu'})",
         "initialise with the exact gain: nonlin.torch.init_(model)",
-        "replace sigmoid or tanh by relu or selu: nonlin.torch.replace(model, {'sigmoid': 'relu'})",
         "residual connections, or normalisation before each activation",
     ],
     "exploding-gradient": [
@@ -57,17 +59,17 @@ CURES = {
     ],
     "variance-collapse": [
         "initialise with the exact gain: nonlin.torch.init_(model)",
-        "nonlin.diagnosis.lsuv(model, data)",
+        "nonlin.diagnosis.lsuv(model, data, apply=True)",
         "normalisation before each activation",
     ],
     "variance-explosion": [
         "initialise with the exact gain: nonlin.torch.init_(model)",
-        "nonlin.diagnosis.lsuv(model, data)",
+        "nonlin.diagnosis.lsuv(model, data, apply=True)",
         "normalisation before each activation",
     ],
     "learning-rate-too-high": [
-        "start again with a learning rate 10 times lower, with warm-up",
-        "then nonlin.diagnosis.recycle(model, report, optimizer=optimizer)",
+        "a learning rate 10 times lower, with warm-up, from fresh weights",
+        f"or go on with a lower one after {_RECYCLE}",
     ],
     "unscaled-input": ["scale the inputs: x = (x - mean) / deviation, both from the training data"],
     "constant-input": ["look at how the data are read: the inputs carry no information"],
@@ -77,7 +79,7 @@ CURES = {
     "wrong-loss": [],
     "initialisation-mismatch": [
         "nonlin.torch.init_(model): the exact gain of the activation in use",
-        "nonlin.diagnosis.lsuv(model, data)",
+        "nonlin.diagnosis.lsuv(model, data, apply=True)",
     ],
     "born-dead": ["a wider network", "leaky_relu in place of relu", "another seed"],
     "gradient-dead": ["look at what the next layers do with these units"],
@@ -148,12 +150,15 @@ def findings(e: Evidence) -> list[Finding]:
     found += list(_learning_rate_from_units(e, found))
     worse = {f.rule for f in found if f.severity != "info"}
     order = {"error": 0, "warning": 1, "info": 2}
+    names: dict[str | None, str] = {site.layer: site.entry.name for site in e.sites}
+    said = {(f.cause, f.rule) for f in found if f.cause is not None}  # by its rule: no cause comes from what it causes
     for finding in found:
-        finding.cures = list(CURES.get(finding.rule, ())) if not finding.cures else finding.cures
-        if finding.cause == "":  # said by its rule to be where it begins
-            finding.cause = None
-        elif finding.cause is None:
-            finding.cause = next((c for c in CAUSES.get(finding.rule, ()) if c in worse and c != finding.rule), None)
+        used = names.get(finding.layer, "relu")
+        cures = [cure.replace("ACTIVATION", used) for cure in CURES[finding.rule]]
+        finding.cures = finding.cures or [cure for cure in cures if f"'{used}': '{used}'" not in cure]
+        if finding.cause not in worse:
+            possible = (c for c in CAUSES.get(finding.rule, ()) if (finding.rule, c) not in said)
+            finding.cause = next((c for c in possible if c in worse and c != finding.rule), None)
     return sorted(found, key=lambda f: (f.severity == "info", f.cause is not None, order[f.severity]))
 
 
@@ -239,9 +244,14 @@ def _numbers(e: Evidence) -> Iterator[Finding]:
 # --- the signal ---------------------------------------------------------------------------------------------------------
 
 
-def _signal(e: Evidence) -> Iterator[Finding]:
+def _spreads(e: Evidence) -> tuple[list[Site], list[float]]:
+    """Return the sites that a signal goes through, and how much of it differs between samples at each."""
     sites = [s for s in e.sites if s.origin.direct and not s.final and not s.health.states().non_finite.all()]
-    spreads = [float(np.sqrt(s.health.spread()[1].mean())) for s in sites]
+    return sites, [float(np.sqrt(s.health.spread()[1].mean())) for s in sites]
+
+
+def _signal(e: Evidence) -> Iterator[Finding]:
+    sites, spreads = _spreads(e)
     constant = e.inputs.samples > 1 and e.numbers and float(e.inputs.deviation.max()) == 0
     if len(sites) >= 2 and spreads[0] > 0 and not constant:
         falls = [k for k, s in enumerate(spreads) if s < COLLAPSED * spreads[0]]
@@ -249,7 +259,7 @@ def _signal(e: Evidence) -> Iterator[Finding]:
         if falls:
             k = falls[0]
             text = f"what the input changes falls to {spreads[k] / spreads[0]:.1e} of the first layer's at activation {k + 1}"
-            flat = _vanishes(sites[k].entry) and not e.trained
+            flat = _vanishes(sites[k].entry)
             yield Finding("variance-collapse", "warning", sites[k].layer, text, cause="vanishing-gradient" if flat else None)
         elif grows:
             k = grows[0]
@@ -267,19 +277,14 @@ def _signal(e: Evidence) -> Iterator[Finding]:
     norms = [n for n in norms if not math.isnan(n)]
     if len(norms) >= 3 and max(norms) > 0 and e.outputs.bad == 0:
         ratio = norms[0] / norms[-1] if norms[-1] else math.inf
-        text = (
-            f"the gradient is {ratio:.1e} times as large at {sites[0].title} as at {sites[-1].title}, {len(sites)} activations"
-        )
-        if ratio < VANISHED:
-            expected = _expected(e, sites)
-            yield Finding(
-                "vanishing-gradient", "warning", sites[0].layer, f"{text} (expected of these weights: {expected:.1e})"
+        vanished = VANISHED if not all(_vanishes(s.entry) for s in sites) else 10 * VANISHED
+        rule = "vanishing-gradient" if ratio < vanished else "exploding-gradient"
+        if ratio < vanished or EXPLODED < ratio < math.inf:
+            text = (
+                f"the gradient is {ratio:.1e} times as large here as {len(sites) - 1} activations later, at {sites[-1].layer} "
+                f"(theory expects {_expected(e, sites):.1e} of these weights)"
             )
-        elif ratio > EXPLODED and math.isfinite(ratio):
-            expected = _expected(e, sites)
-            yield Finding(
-                "exploding-gradient", "warning", sites[0].layer, f"{text} (expected of these weights: {expected:.1e})"
-            )
+            yield Finding(rule, "warning", sites[0].layer, text)
 
 
 def _blind(e: Evidence) -> bool:
@@ -316,9 +321,15 @@ def _weight_of(layer: Weighted) -> Tensor | None:
 
 
 def _initialisation(e: Evidence) -> Iterator[Finding]:
-    """Products of what each layer does to the variance, where nothing normalises it."""
+    """Products of what each layer does to the variance, where nothing normalises it.
+
+    Theory holds for random weights. Those of a network that has been trained count only if its signal does die out: then
+    training has not moved them, because it could not.
+    """
     if e.trained:
-        return
+        _, spreads = _spreads(e)
+        if not spreads or not min(spreads) < 10 * COLLAPSED * spreads[0]:
+            return
     following = {s.layer: s for s in e.sites if s.call == 0}
     chains: dict[str, tuple[float, int]] = {}  # up to a layer: the product of the factors, and how many there are
     for layer in e.weighted:
@@ -331,12 +342,12 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
         factor = float(weight.square().sum()) / len(weight) * _mean_square(site.entry)
         product, length = chains.get(before.layer, (1.0, 0))
         chains[layer.layer] = (product * factor, length + 1)
-        if not 1e-3 < factor < 1e2:
+        if not e.trained and not 1e-3 < factor < 1e2:
             text = f"its weights multiply the mean square after {site.entry.name} by {factor:.2g}, where 1 keeps it"
             yield Finding("initialisation-mismatch", "warning", layer.layer, text)
             return
     first = next((w for w in e.weighted if w.before is None and _weight_of(w) is not None and w.layer in following), None)
-    if first is not None:
+    if first is not None and not e.trained:
         weight = _weight_of(first)
         assert weight is not None
         gain = float(weight.square().sum()) / weight.shape[0]
@@ -349,7 +360,7 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
             )
             return
     for name, (product, length) in chains.items():
-        if length >= 4 and not COLLAPSED**2 * 10 < product < 1e5:
+        if length >= 4 and (product <= COLLAPSED**2 * 10 or (product >= 1e5 and not e.trained)):
             each = product ** (1 / length)
             text = (
                 f"each of {length} layers up to it multiplies the mean square by {each:.2g}, together {product:.1e}; 1 keeps it"
@@ -446,19 +457,19 @@ def _frozen(e: Evidence, named: dict[str, nn.Module]) -> Iterator[Finding]:
 
 def _born_dead(e: Evidence) -> Iterator[Finding]:
     relus = [s for s in e.sites if s.entry.name in ("relu", "relu6", "relu_squared") and s.origin.direct]
-    if e.trained or len(relus) < 3 or any(s.origin.normed or s.origin.added for s in relus):
+    if len(relus) < 3 or any(s.origin.normed or s.origin.added for s in relus):
         return
     widths = [s.health.result().units for s in relus]
     p = born_dead_probability(widths)
     whole = [s for s in relus if s.health.states().dead.all()]
-    if whole and min(widths) <= 16:
+    if whole and min(widths) <= 16 and (p > 0.2 or not e.trained):
         yield Finding(
             "born-dead",
             "error",
             whole[0].layer,
-            f"all units are dead before training; with these widths that has a probability of {p:.0%}",
+            f"all units are dead; with these widths that has a probability of {p:.0%} before any training",
         )
-    elif p > 0.2:
+    elif p > 0.2 and not e.trained:
         yield Finding(
             "born-dead",
             "warning",
@@ -612,10 +623,16 @@ def _learning_rate(e: Evidence) -> Iterator[Finding]:
         yield Finding("learning-rate-too-high", "warning", layer, text)
 
 
+#: What explains dead units of a trained model, too.
+_ENOUGH = {
+    "learning-rate-too-high", "unscaled-input", "constant-input", "tied-units", "born-dead", "initialisation-mismatch",
+}  # fmt: skip
+
+
 def _learning_rate_from_units(e: Evidence, found: list[Finding]) -> Iterator[Finding]:
     """A trained model most of whose units died with inputs in order was killed by its steps."""
     rules = {f.rule for f in found if f.severity != "info"}
-    if not e.trained or rules & {"learning-rate-too-high", "unscaled-input", "constant-input", "tied-units"}:
+    if not e.trained or rules & _ENOUGH:
         return
     killed = next((f for f in found if f.rule in ("dead-units", "saturated-units") and f.severity != "info"), None)
     if killed is None:
