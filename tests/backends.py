@@ -1,8 +1,9 @@
 """The frameworks that the conformance suite runs over: how to make an array of each, how to read one, what it promises."""
 
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,10 @@ class Backend:
     exceptions: Mapping[str, str] = field(default_factory=dict)
 
 
+#: Of backends that flush, and whose functions have no digits to spare.
+_LOST = {"sqrt_softplus": "exp(-104) is subnormal and flushed, its root is not", "rational": "no stable form"}
+
+
 def _numpy() -> Backend:
     # gelu and mish are promised half an ulp more, as arithmetic/promise.py says.
     return Backend(lambda x: x, lambda x: x, None, {"float32": 2.5, "float64": 4.0}, integers="float64")
@@ -93,11 +98,61 @@ def _jax() -> Backend:
         cancelled={"float32": 2e-7},
         dtypes=("float16", BFLOAT16, "float32"),  # float64 needs jax_enable_x64, which is for a whole process
         flushes=True,  # XLA on a CPU
-        exceptions={"sqrt_softplus": "exp(-104) is subnormal and flushed, its root is not", "rational": "no stable form"},
+        exceptions=_LOST,
     )
 
 
-MAKERS: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "torch": _torch, "jax": _jax}
+def _tensorflow() -> Backend:
+    import tensorflow as tf
+
+    def gradient(function: Callable[[Any], Any], x: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.reduce_sum(function(x))
+        return tape.gradient(y, x)
+
+    return Backend(
+        tf.constant,
+        lambda x: x.numpy(),
+        gradient,
+        {"float32": 20.0, "float64": 12.0},  # golu's tail, and slopes near their zeros; its exp and tanh have 2 to 5
+        flushes=True,  # its threads flush
+        exceptions=_LOST,
+    )
+
+
+def _keras() -> Backend:
+    """Keras' variables and layers, on the backend that this process has."""
+    import keras
+
+    base = MAKERS[keras.backend.backend()]()
+
+    def array(x: Array) -> Any:
+        return keras.Variable(x, dtype=x.dtype.name, trainable=False)
+
+    def numpy(x: Any) -> Array:
+        return np.asarray(keras.ops.convert_to_numpy(x)).astype(keras.backend.standardize_dtype(x.dtype))
+
+    def gradient(function: Callable[[Any], Any], x: Any) -> Any:
+        assert base.gradient is not None
+        return base.gradient(keras.layers.Activation(function), x.value)
+
+    return replace(base, array=array, numpy=numpy, gradient=base.gradient and gradient)
+
+
+MAKERS: dict[str, Callable[[], Backend]] = {
+    "numpy": _numpy,
+    "torch": _torch,
+    "jax": _jax,
+    "tensorflow": _tensorflow,
+    "keras": _keras,
+}
+
+#: What the suite runs over. A process has one of Keras' backends: tests/keras_processes.py runs it on each.
+CHOSEN = os.environ.get("NONLIN_CONFORMANCE", "numpy torch jax tensorflow").split()
+
+#: Where each program is traced or compiled, only every so-manieth of the entries is tried.
+EVERY = {"tensorflow": 6, "keras": 30}
 
 
 def backend(name: str) -> Backend:

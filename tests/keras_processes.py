@@ -1,5 +1,6 @@
 """What the tests of Keras' backends run, each in a process: KERAS_BACKEND=... python keras_processes.py FOLDER."""
 
+import os
 import sys
 import unittest
 import warnings
@@ -8,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pytest
 
 import nonlin as nl
 import nonlin.keras as nk
@@ -165,6 +167,13 @@ def wheel() -> None:
     assert result.testsRun > 40, result.testsRun
 
 
+def conformance() -> None:
+    """Run the conformance suite on this backend: a sample, or the whole with NONLIN_WHOLE=1."""
+    os.environ["NONLIN_CONFORMANCE"] = "keras"
+    suite = Path(__file__).with_name("test_conformance.py")
+    assert pytest.main(["--quiet", "--tb=short", "-p", "no:cacheprovider", str(suite)]) == 0
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     folder, everything = Path(sys.argv[1]), "--all" in sys.argv
@@ -174,3 +183,4 @@ if __name__ == "__main__":
         wheel()
     if BACKEND != "numpy":  # which does not train
         models(everything)
+    conformance()

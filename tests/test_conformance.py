@@ -1,6 +1,7 @@
 """Every room over the whole registry against the oracle: values, slopes, limits, NaN, kinks, dtypes, masks, shapes."""
 
 import math
+from collections.abc import Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from mpmath import mp, mpf
 
 import nonlin as nl
-from backends import BFLOAT16, MAKERS, Array, Backend, backend
+from backends import BFLOAT16, CHOSEN, EVERY, Array, Backend, backend
 from entries import ELEMENTWISE, FLOATS, WHOLE, parameters
 from nonlin.arithmetic.promise import CANCELLATION, largest_term
 from nonlin.formula import Constant, canonical, substitute
@@ -32,7 +33,12 @@ POINTS = [
 ]
 SPECIAL_KINKS = {"hard_sigmoid": "its kinks are at 1/(2*slope), next to which no float is"}
 
-over_backends = pytest.mark.parametrize("which", MAKERS)
+
+def over(names: Iterable[str]) -> pytest.MarkDecorator:
+    """Backends x names, or some of them."""
+    names = list(names)
+    steps = {which: 1 if WHOLE else EVERY.get(which, 1) for which in CHOSEN}
+    return pytest.mark.parametrize(("which", "name"), [(w, name) for w, step in steps.items() for name in names[::step]])
 
 
 @cache
@@ -53,6 +59,11 @@ def expected(name: str, order: int, dtype: str) -> list[mpf]:
     return [value(name, x, order, **parameters(name, FLOATS[dtype])) for x in points(name, dtype).tolist()]
 
 
+@cache
+def at_zero(name: str, order: int, dtype: str) -> mpf:
+    return value(name, 0.0, order, **parameters(name, FLOATS[dtype]))
+
+
 def largest(name: str, order: int, x: float, dtype: str) -> mpf:
     """How large the largest term is; where the terms cancel, an absolute error is promised."""
     given = {n: Constant(v) for n, v in parameters(name, FLOATS[dtype]).items()}
@@ -64,7 +75,11 @@ def largest(name: str, order: int, x: float, dtype: str) -> mpf:
 def right(got: float, want: mpf, dtype: str, room: Backend) -> bool:
     if ulp_error(got, want, dtype) <= room.ulps[dtype]:
         return True
-    return room.flushes and got == 0 and abs(want) < float(ml_dtypes.finfo(dtype).tiny)
+    return room.flushes and got == 0 and is_subnormal(want, dtype)
+
+
+def is_subnormal(x: float | mpf, dtype: str) -> bool:
+    return bool(0 < abs(x) < float(ml_dtypes.finfo(dtype).tiny))
 
 
 def wrong(name: str, order: int, dtype: str, results: Array, room: Backend) -> list[str]:
@@ -75,6 +90,8 @@ def wrong(name: str, order: int, dtype: str, results: Array, room: Backend) -> l
     for x, got, want in zip(points(name, dtype).tolist(), results.tolist(), expected(name, order, dtype), strict=True):
         if right(got, want, dtype, room):
             continue
+        if room.flushes and is_subnormal(x, dtype) and right(got, at_zero(name, order, dtype), dtype, room):
+            continue
         close = math.isfinite(x) and math.isfinite(got) and abs(mpf(got) - want) <= room.cancelled[dtype]
         if close and abs(want) < CANCELLATION * largest(name, order, x, dtype):
             continue
@@ -82,8 +99,7 @@ def wrong(name: str, order: int, dtype: str, results: Array, room: Backend) -> l
     return found
 
 
-@over_backends
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@over(ELEMENTWISE)
 def test_values_and_slopes(which: str, name: str) -> None:
     room, entry = the(which), ELEMENTWISE[name]
     found = []
@@ -100,8 +116,7 @@ def test_values_and_slopes(which: str, name: str) -> None:
     assert not found, "\n".join(found)
 
 
-@over_backends
-@pytest.mark.parametrize("name", ELEMENTWISE)
+@over(ELEMENTWISE)
 def test_the_frameworks_own_gradient_is_the_slope(which: str, name: str) -> None:
     room, entry = the(which), ELEMENTWISE[name]
     if room.gradient is None:
@@ -124,8 +139,7 @@ def near(got: float, want: mpf, scale: mpf, dtype: str, room: Backend) -> bool:
     return right(got, want, dtype, room) or abs(mpf(got) - want) <= room.ulps[dtype] * unit
 
 
-@over_backends
-@pytest.mark.parametrize("name", PAIRS)
+@over(PAIRS)
 def test_pairs(which: str, name: str) -> None:
     room, pair = the(which), PAIRS[name]
     x, v = (a.ravel().astype(np.float32) for a in np.meshgrid([-30.0, -2.5, -0.3, 0.0, 0.7, 6.5, 8.0], [-9.0, -0.4, 1.5, 7.5]))
@@ -179,9 +193,8 @@ def product(entry: nl.AxisFunction, x: list[mpf], which: str, vector: list[mpf])
     return [mp.fsum(a * b for a, b in zip(c, vector, strict=True)) for c in columns]
 
 
-@over_backends
 @pytest.mark.parametrize("sample", SAMPLES)
-@pytest.mark.parametrize("name", ROWS)
+@over(ROWS)
 def test_rows_and_their_products(which: str, name: str, sample: str) -> None:
     room, entry, given = the(which), ROWS[name], REQUIRED.get(name, {})
     x = SAMPLES[sample].astype(np.float32)
@@ -200,8 +213,7 @@ def test_rows_and_their_products(which: str, name: str, sample: str) -> None:
         assert all(near(g, w, mpf(2), "float32", room) for g, w in zip(got.tolist(), products, strict=True)), method
 
 
-@over_backends
-@pytest.mark.parametrize("name", [name for name, entry in ROWS.items() if entry.masked is not None])
+@over([name for name, entry in ROWS.items() if entry.masked is not None])
 def test_masked_entries_take_no_part(which: str, name: str) -> None:
     room, entry = the(which), ROWS[name]
     x = SAMPLES["ordinary"].astype(np.float32)
@@ -213,9 +225,8 @@ def test_masked_entries_take_no_part(which: str, name: str) -> None:
     assert (nothing == entry.masked).all()
 
 
-@over_backends
-@pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("row", [[math.nan, 0.0], [0.0, math.inf], [-math.inf, 1.0], [-math.inf, -math.inf], [math.inf] * 2])
+@over(ROWS)
 def test_rows_at_infinity_are_those_of_numpy(which: str, name: str, row: list[float]) -> None:
     room, entry, given = the(which), ROWS[name], REQUIRED.get(name, {})
     x = np.array(row, np.float32)
@@ -238,8 +249,7 @@ def keeps_integers(name: str) -> bool:
     return is_integral(canonical(substitute(entry.formula, {n: Constant(v) for n, v in defaults(entry).items()})))
 
 
-@over_backends
-@pytest.mark.parametrize("name", ALL)
+@over(ALL)
 def test_dtypes(which: str, name: str) -> None:
     room = the(which)
     x = np.array([[1, 2], [3, 1]])
@@ -251,8 +261,7 @@ def test_dtypes(which: str, name: str) -> None:
     assert call(name, room, x.astype(np.int32)).dtype.name in wanted
 
 
-@over_backends
-@pytest.mark.parametrize("name", ALL)
+@over(ALL)
 def test_shapes(which: str, name: str) -> None:
     room = the(which)
     for shape in ((0,), (2, 0), (0, 2), (1, 2), (2, 1, 4)):

@@ -97,7 +97,7 @@ def _result_dtype(entry: Elementwise, given: Sequence[Any], arrays: Sequence[tf.
 
 def _of_integers(entry: Elementwise, wrt: Sequence[str], tensors: Mapping[str, tf.Tensor], dtype: tf.DType) -> tf.Tensor:
     wide = {name: tf.cast(tensor, tf.int64) for name, tensor in tensors.items()}
-    formula = portable(with_nan(entry.partial_derivative(*wrt), entry.operands), TENSORS.functions)
+    formula = portable(entry.partial_derivative(*wrt), TENSORS.functions)
     y = ArraySpelling(TENSORS, wide, np.dtype(np.int64))(formula)
     return tf.cast(tf.broadcast_to(y, _shape_of_all(list(wide.values()))), dtype)
 
