@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import nonlin as nl
 import nonlin.torch as nt
 from nonlin.diagnosis.data import DiagnosisError
 from nonlin.diagnosis.report import Report
+from nonlin.torch import symbolic
 
 N = 400
 X = torch.randn(N, 16, generator=torch.Generator().manual_seed(0))
@@ -100,6 +102,61 @@ def test_functions_methods_and_shared_modules_are_sites() -> None:
     assert 6 in units(report, "dead-units", "second")
     assert 1 in units(report, "dead-units", "third")
     assert report.coverage["observed"] == len(report.layers) == 4
+
+
+class Ours(nn.Module):
+    """Functions of ours, called in forward."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], width: int = 8, made: int = 8) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second, self.last = nn.Linear(16, width), nn.Linear(made, 8), nn.Linear(8, 3)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(nl.leaky_relu(self.second(self.function(self.first(x))), negative_slope=0.2))
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("name", ["relu", "mish", "gelu_tanh", "relu6"])
+def test_functions_of_ours_are_sites(name: str, frozen: bool) -> None:
+    model = Ours(nl.get(name)).requires_grad_(not frozen)
+    plant(model.first, [2, 5], -99.0)
+    report = nl.diagnose(model, X)
+    assert [(row.layer, row.activation) for row in report.layers] == [("first", name), ("second", "leaky_relu")]
+    assert {2, 5} <= set(units(report, "dead-units", "first"))
+    assert np.isnan(report.layers[0].gradient) == frozen
+    assert not symbolic.watchers
+
+
+PAIRS: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str, int]] = {
+    "geglu": (nl.geglu, "gelu", 3),
+    "second": (lambda x: nl.reglu(x, gate="second"), "relu", 11),
+    "even": (lambda x: nl.swiglu(x, gate="even"), "silu", 6),
+    "layer": (nt.ReGLU(), "relu", 3),
+    "torch": (F.glu, "sigmoid", 11),
+    "by hand": (lambda x: F.relu(x.chunk(2, -1)[1]) * x[:, :8], "relu", 11),
+}
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_of_a_pair_the_gate_is_judged(name: str) -> None:
+    """Its units are the layer's; planted is the fourth of eight."""
+    function, gate, planted = PAIRS[name]
+    model = Ours(function, width=16)
+    plant(model.first, [planted], -999.0)
+    report = nl.diagnose(model, X)
+    row = report.layers[0]
+    assert (row.layer, row.activation, row.units) == ("first", gate, 8)
+    assert row.gradient > 0
+    rule = "saturated-units" if gate == "sigmoid" else "dead-units"
+    assert planted in units(report, rule, "first")
+    assert report.followers["first"] is None
+
+
+def test_slopes_and_rows_are_no_sites() -> None:
+    model = Ours(lambda x: nl.softmax(x) * nl.gelu.derivative(x) + nl.bilinear(x, x))
+    assert [row.activation for row in nl.diagnose(model, X).layers] == ["leaky_relu"]
 
 
 @pytest.mark.parametrize("norm", [False, True])

@@ -123,6 +123,8 @@ def _followers(evidence: Evidence) -> dict[str, str | None]:
     for layer in evidence.weighted:
         before = layer.before
         if before is not None and before.layer:
-            alone = before.layer not in found and not (before.added or before.normed) and layer.layer != before.layer
+            alone = (
+                before.layer not in found and not (before.added or before.normed or before.part) and layer.layer != before.layer
+            )
             found[before.layer] = layer.layer if alone else None
     return found

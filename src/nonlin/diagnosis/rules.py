@@ -174,7 +174,7 @@ def _units(e: Evidence) -> Iterator[Finding]:
         relu_like = shape_of(site.entry).can_die and not shape_of(site.entry).bounded
 
         def finding(rule: str, mask: Any, severity: Severity, text: str, site: Site = site, n: int = n) -> Finding:
-            units = [int(i) for i in np.flatnonzero(mask)]
+            units = [site.origin.first + site.origin.step * int(i) for i in np.flatnonzero(mask)]
             bound = 1 - 0.05 ** (1 / n) if n else 1.0
             return Finding(rule, severity, site.layer, text, units, n, bound if rule == "dead-units" else None)
 
@@ -183,7 +183,9 @@ def _units(e: Evidence) -> Iterator[Finding]:
             yield finding("non-finite", bad, "error", f"{bad.sum()} of {width} units {where} have NaN or infinity")
         if site.final:
             continue
-        dead = states.dead & ~(states.saturated if shape_of(site.entry).bounded else False)
+        bounded, (mean, variance) = shape_of(site.entry).bounded, site.health.spread()
+        says_0 = np.asarray(site.entry(np.clip(np.nan_to_num(mean), -8, 8))) == 0  # relu6 below 0, not sigmoid
+        dead = states.dead & (says_0 | (not bounded))
         if dead.any():
             share = dead.mean()
             severity: Severity = "error" if share == 1 else "warning" if share > MANY else "info"
@@ -201,8 +203,7 @@ def _units(e: Evidence) -> Iterator[Finding]:
             yield finding("always-on-units", on, severity, f"{on.sum()} of {width} units {where} are linear on these data")
         if states.rare.any() and relu_like:
             yield finding("rare-units", states.rare, "info", f"{states.rare.sum()} of {width} units {where} fire in under 1 %")
-        if (flat := states.saturated).any():
-            mean, variance = site.health.spread()
+        if (flat := states.saturated & ~dead).any():
             one_sided = flat & (np.abs(mean) > 3 * np.sqrt(variance))
             severity = "warning" if flat.mean() > MANY and site.origin.direct else "info"
             yield finding(
@@ -639,7 +640,8 @@ def _learning_rate_from_units(e: Evidence, found: list[Finding]) -> Iterator[Fin
         return
     site = next(s for s in e.sites if s.layer == killed.layer)
     mean, _ = site.health.spread()
-    far = float(np.median(np.abs(mean[killed.units or []])))
+    places = (np.array(killed.units or []) - site.origin.first) // site.origin.step
+    far = float(np.median(np.abs(mean[places])))
     text = (
         f"the model has been trained and {len(killed.units or [])} of {len(mean)} units ended outside the data "
         f"(mean pre-activation {far:.2g}): steps that were too long do this"

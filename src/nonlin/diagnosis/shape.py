@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from nonlin.definition import Elementwise
+from nonlin.definition import Elementwise, activations
 from nonlin.facts import Limits, UnknownFactError
+from nonlin.formula.calculus import simplest
+from nonlin.formula.expression import Symbol, substitute
 
 T = TypeVar("T")
 
@@ -55,6 +57,25 @@ def shape_of(activation: Elementwise) -> Shape:
     slope = np.asarray(activation.derivative(x))
     flat_middle = bool(np.any((slope[1:] == 0) & (slope[:-1] == 0)))
     return Shape(steepest, flat_ends or flat_middle, bool(_told(lambda: facts.bounded, False)))
+
+
+@lru_cache(maxsize=256)
+def gate_of(pair: Elementwise) -> Elementwise | None:
+    """Return the activation that a pair's gate goes through, if it has a name; the identity is none.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> gate_of(nl.swiglu), gate_of(nl.glu)
+    (<activation silu(x)>, <activation sigmoid(x)>)
+    """
+    if pair.operands[1:] != ("value",):
+        return None
+    gate = simplest(substitute(pair.formula, {"value": 1}))
+    if gate is Symbol("x"):
+        return None
+    known = (entry for entry in activations.values() if isinstance(entry, Elementwise) and entry.operands == ("x",))
+    return next((entry for entry in known if entry.family != "own" and simplest(entry.formula) is gate), None)
 
 
 def _told(fact: Callable[[], T], otherwise: T) -> T:

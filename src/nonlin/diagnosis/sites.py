@@ -6,9 +6,10 @@ activation, so that a unit is a channel of a convolution or a feature of a linea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from nonlin.definition import Activation, Elementwise
+from nonlin.definition import Activation, Elementwise, Gated
+from nonlin.definition.layout import Halves
 from nonlin.diagnosis.health import Health
-from nonlin.diagnosis.shape import shape_of
-from nonlin.torch.layers import ElementwiseLayer
+from nonlin.diagnosis.shape import gate_of, shape_of
+from nonlin.torch import symbolic
+from nonlin.torch.layers import GatedLayer
 from nonlin.torch.recognition import activation_of, activation_of_function
 
 CONVOLUTIONS: tuple[Any, ...] = (
@@ -35,6 +38,8 @@ SHAPES = frozenset(
     "__getitem__ chunk split mT T clone expand narrow select avg_pool1d avg_pool2d adaptive_avg_pool1d adaptive_avg_pool2d "
     "mean cat index_select gather".split()
 )
+#: What leaves some units out.
+PARTS = frozenset("__getitem__ chunk split narrow tensor_split".split())
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Origin:
         Whether a normalisation, or a sum with another tensor, stands in between.
     last : str
         The last thing done: the name of an activation, ``softmax``, ``log_softmax`` or ``""``.
+    first, step : int
+        Which of the layer's units these are, if they are a part: every ``step``-th from ``first`` on.
+    part : bool
     """
 
     layer: str
@@ -66,6 +74,9 @@ class Origin:
     normed: bool = False
     added: bool = False
     last: str = ""
+    first: int = 0
+    step: int = 1
+    part: bool = False
 
 
 @dataclass
@@ -138,6 +149,8 @@ class Probe(TorchFunctionMode):
         self.samples = 0
         self.scale = 1.0
         self.mask: Tensor | None = None
+        #: Activations whose insides are theirs: ours, and those of transformers. torch's own are one call, which is seen.
+        self._whole = {m for m in model.modules() if type(m) is not getattr(nn, type(m).__name__, None) and _is_whole(m)}
         self._owners = {id(p): self._name_of(m) for m in model.modules() for p in m._parameters.values() if p is not None}
         self._first = True
 
@@ -163,6 +176,8 @@ class Probe(TorchFunctionMode):
             ):
                 stack.callback(handle.remove)
             stack.enter_context(self)
+            symbolic.watchers.append(self._ours)
+            stack.callback(symbolic.watchers.remove, self._ours)
             yield
         self._first = False
 
@@ -177,7 +192,7 @@ class Probe(TorchFunctionMode):
         name = self._name_of(module)
         self._stack.append(name)
         self.called.add(name)
-        if isinstance(module, ElementwiseLayer):
+        if module in self._whole:
             self._within += 1
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             self.unseen[name] = f"{type(module).__name__} applies its own inside torch, where no call can be seen"
@@ -185,17 +200,12 @@ class Probe(TorchFunctionMode):
     def _leave(self, module: nn.Module, arguments: Any, output: Any) -> None:
         if module not in self.names:
             return
-        if isinstance(module, ElementwiseLayer):
+        if module in self._whole:
             self._within -= 1
             found = activation_of(module)
             x = arguments[0] if arguments else None
             if found is not None and isinstance(x, Tensor) and isinstance(output, Tensor) and not self._within:
-                entry = found[0]
-                if isinstance(entry, Elementwise) and entry.operands == ("x",):
-                    with torch._C.DisableTorchFunction():
-                        self._seen(entry, x, output, module.forward)
-                else:
-                    self._put(output, replace(self._origins.get(x) or Origin("input", -1, 0), bent=True, last=entry.name))
+                self._seen(found[0], x, output, module.forward)
         if self._stack and self._stack[-1] == self._name_of(module):
             self._stack.pop()
 
@@ -210,13 +220,12 @@ class Probe(TorchFunctionMode):
         called = getattr(function, "__name__", "")
         if not self._within and isinstance(x, Tensor) and called != "__get__" and called.strip("_") not in _PLAIN:
             found = activation_of_function(function, args[1:], kwargs)
-            if (
-                found is not None
-                and isinstance(found[0], Elementwise)
-                and found[0].operands == ("x",)
-                and x.is_floating_point()
-            ):
-                return self._activate(found[0], found[1], function, x, args, kwargs)
+            if found is not None and x.is_floating_point():
+                entry, values = found
+                if isinstance(entry, Gated):
+                    return self._glu(entry, x, args[1] if len(args) > 1 else kwargs.get("dim", -1))
+                if isinstance(entry, Elementwise):
+                    return self._activate(entry, values, function, x, args, kwargs)
         result = function(*args, **kwargs)
         if isinstance(result, Tensor):
             self._follow(function, args, kwargs, result)
@@ -249,20 +258,57 @@ class Probe(TorchFunctionMode):
         self._put(result, self._after(origin, entry))
         return result
 
-    def _seen(self, entry: Elementwise, x: Tensor, output: Tensor, apply: Callable[[Tensor], Any]) -> None:
-        """Note an activation that was applied by a layer of ours."""
-        site, axis, gradient = self._site(entry, x)
-        if site is not None:
-            if x.requires_grad:
-                x.register_hook(gradient)
-            self._record(site, x.detach(), output, apply, axis)
+    def _ours(self, entry: Activation, operands: Sequence[Any], compute: Callable[[], Any]) -> Any:
+        """Make a call of a function of ours, whose insides are its own."""
+        self._within += 1
+        try:
+            result = compute()
+            x = operands[0]
+            if self._within == 1 and isinstance(x, Tensor) and isinstance(result, Tensor) and x.is_floating_point():
+                rest = operands[len(getattr(entry, "operands", "x")) :]
+                self._seen(entry, x, result, partial(_applied, entry, rest))
+            return result
+        finally:
+            self._within -= 1
+
+    def _glu(self, entry: Gated, x: Tensor, axis: int) -> Tensor:
+        """Compute torch's function of one tensor as one of its halves, which are seen then."""
+        gate, value = Halves.split(entry.name, x, axis, entry.gate)
+        for half in (gate, value):
+            self._follow(Tensor.__getitem__, (x,), {}, half)
+        result: Tensor = value * torch.sigmoid(gate)
+        self._seen(entry, gate, result, torch.sigmoid)
+        return result
+
+    def _seen(self, entry: Activation, x: Tensor, output: Tensor, apply: Callable[[Tensor], Any]) -> None:
+        """Note an activation that has been applied; of a pair, what the gate goes through."""
+        if not isinstance(entry, Elementwise):
+            self._put(output, replace(self._origins.get(x) or Origin("input", -1, 0), bent=True, direct=False, last=entry.name))
+            return
+        judged: Elementwise | None = entry
+        if isinstance(entry, Gated):
+            judged = gate_of(entry)
+            apply = judged  # type: ignore[assignment]
+        with torch._C.DisableTorchFunction():
+            if judged is None:
+                self.unseen.setdefault(self._place, f"{entry.name} is a pair whose gate is no activation with a name")
+            else:
+                site, axis, gradient = self._site(judged, x)
+                if site is not None:
+                    if x.requires_grad:
+                        x.register_hook(gradient)
+                    self._record(site, x.detach(), output, apply, axis)
         self._put(output, self._after(self._origins.get(x), entry))
+
+    @property
+    def _place(self) -> str:
+        return self._stack[-1] if self._stack else "model"
 
     def _after(self, origin: Origin | None, entry: Activation) -> Origin:
         return replace(origin or Origin("input", -1, 0), bent=True, last=entry.name)
 
     def _site(self, entry: Elementwise, x: Tensor) -> tuple[Site | None, int, Any]:
-        place = self._stack[-1] if self._stack else "model"
+        place = self._place
         count = self._counts.get((place, entry.name), 0)
         self._counts[place, entry.name] = count + 1
         key = (place, entry.name, count)
@@ -314,9 +360,11 @@ class Probe(TorchFunctionMode):
     def _record(self, site: Site, before: Tensor, output: Tensor, apply: Callable[[Tensor], Any], axis: int) -> None:
         with torch._C.DisableTorchFunction():
             z = self._real(self._by_sample(before, axis)[0])
+            self._within += 1  # what is asked for its slope is not applied
             with torch.enable_grad():
                 inner = before.detach().requires_grad_()
                 slope = torch.autograd.grad(apply(inner).sum(), inner)[0]
+            self._within -= 1
             slope = self._real(self._by_sample(slope, axis)[0])
             h = self._real(self._by_sample(output.detach(), axis)[0])
             site.health.update(z, slope=slope, output=h)
@@ -345,6 +393,8 @@ class Probe(TorchFunctionMode):
         if function in NORMS:
             # A batch norm is linear in evaluation; the others divide by what depends on the sample.
             origin = replace(origin, normed=True, bent=origin.bent or function is not F.batch_norm, last="")
+        elif name in PARTS and tensors[0].dim() == result.dim():
+            origin = self._cut(origin, tensors[0], result)
         elif function in DROPOUTS or name in SHAPES:
             origin = self._moved(origin, result)
         elif name in ("softmax", "log_softmax", "softmin"):
@@ -368,12 +418,26 @@ class Probe(TorchFunctionMode):
             return replace(origin, axis=axis)
         return origin
 
+    @staticmethod
+    def _cut(origin: Origin, whole: Tensor, part: Tensor) -> Origin:
+        """Return the origin of a part of a tensor, which is a view of it."""
+        axis = origin.axis
+        if not origin.units or part.shape[axis] == whole.shape[axis]:
+            return origin
+        if part.untyped_storage().data_ptr() != whole.untyped_storage().data_ptr():
+            return replace(origin, direct=False, part=True)
+        stride = whole.stride(axis)
+        first = (part.storage_offset() - whole.storage_offset()) % (stride * whole.shape[axis]) // stride
+        step = max(part.stride(axis) // stride, 1)
+        first, step = origin.first + origin.step * first, origin.step * step
+        return replace(origin, units=part.shape[axis], first=first, step=step, part=True)
+
     def _weighted(self, function: Any, args: Any, kwargs: Mapping[str, Any], result: Tensor) -> Origin:
         names = ("input", "weight", "bias") if function is not torch.addmm else ("bias", "input", "weight")
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         given = {{"mat1": "input", "mat2": "weight"}.get(key, key): value for key, value in given.items()}
         weight = given.get("weight")
-        place = self._stack[-1] if self._stack else "model"
+        place = self._place
         layer = self._owners.get(id(weight), place)
         axis = -1 if function in LINEAR else result.dim() - (weight.dim() - 1 if isinstance(weight, Tensor) else 1)
         if self._first:
@@ -382,6 +446,15 @@ class Probe(TorchFunctionMode):
             kind = "linear" if function in LINEAR else "convolution"
             self.weighted.append(Weighted(layer, before, weight, given.get("bias"), kind, groups))
         return Origin(layer, axis, result.shape[axis])
+
+
+def _is_whole(module: nn.Module) -> bool:
+    """Whether a module is an activation that is looked at as one; a pair is not, for its halves are what is seen."""
+    return not isinstance(module, GatedLayer) and activation_of(module) is not None
+
+
+def _applied(entry: Any, parameters: Sequence[Any], z: Tensor) -> Any:
+    return entry(z, *parameters)
 
 
 def _tensors(values: Any) -> list[Tensor]:

@@ -501,7 +501,9 @@ def evaluate_along_axis(entry: AxisFunction, given: Mapping[str, Any]) -> Tensor
         return called  # type: ignore[no-any-return]
     numbers = [given[name] for name in entry._checked]
     x = _tensor(given["x"])
-    return watched(entry, (x,), along_axis(entry, x, given["axis"], given.get("where"), numbers))  # type: ignore[no-any-return]
+    return watched(  # type: ignore[no-any-return]
+        entry, (x,), lambda: along_axis(entry, x, given["axis"], given.get("where"), numbers)
+    )
 
 
 def product_along_axis(entry: AxisFunction, given: Mapping[str, Any], which: str) -> Tensor:

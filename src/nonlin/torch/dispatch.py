@@ -26,7 +26,9 @@ def evaluate(entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], 
     """
     if keywords:
         raise TypeError(f"{entry.name}: {next(iter(keywords))}= is for NumPy arrays, not for tensors")
-    return symbolic.watched(entry, operands, elementwise.evaluate(entry, wrt, order, operands))  # type: ignore[no-any-return]
+    if order or not symbolic.watchers:
+        return elementwise.evaluate(entry, wrt, order, operands)
+    return symbolic.watched(entry, operands, lambda: elementwise.evaluate(entry, wrt, order, operands))  # type: ignore[no-any-return]
 
 
 def split(entry: Elementwise, x: Tensor, axis: int, gate: Gate) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,10 +146,16 @@ class _Watching(TorchFunctionMode):
 
         return after if path is not None or found is not None or is_norm(module) else None
 
-    def _ours(self, entry: Activation, operands: tuple[Any, ...], result: Any) -> None:
+    def _ours(self, entry: Activation, operands: Sequence[Any], compute: Callable[[], Any]) -> Any:
+        self.inside += 1
+        try:
+            result = compute()
+        finally:
+            self.inside -= 1
         if not self.inside:
             values = dict(zip(entry.parameters, operands[len(entry.operands) :], strict=False))
             self._activated(entry, values, list(_tensors(operands)), result)
+        return result
 
     def _called(self, function: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], result: Any) -> None:
         given = list(_tensors((arguments, keywords)))

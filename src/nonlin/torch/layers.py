@@ -21,6 +21,7 @@ from nonlin.dialects import dialect
 from nonlin.layers import check_values, layer_name, learned
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
+from nonlin.torch.dispatch import evaluate
 from nonlin.torch.memory import Memory
 from nonlin.torch.symbolic import split
 
@@ -253,7 +254,7 @@ class GatedLayer(ElementwiseLayer):
                 f"{type(self).__name__}: torch.fx cannot tell whether value will be given, and the layer splits along dim "
                 f"{self.dim} with gate {self.gate!r}: trace it with concrete_args={{'value': None}}"
             )
-        return elementwise.evaluate(self.entry, "x", 0, (x, value, *self._operands(x)))
+        return evaluate(self.entry, "x", 0, (x, value, *self._operands(x)), {})
 
 
 # --- learnable parameters within bounds -----------------------------------------------------------------------------------

@@ -10,16 +10,15 @@ from torch.fx.proxy import Proxy
 
 from nonlin.definition.layout import Gate, Halves
 
-#: Called with an entry, its operands and the result of each call of a function of ours: by who watches a model.
-watchers: list[Callable[..., None]] = []
+#: Who watches a model makes the calls of functions of ours: given an entry, its operands and what computes the result.
+watchers: list[Callable[[Any, Sequence[Any], Callable[[], Any]], Any]] = []
 
 
-def watched(entry: Any, operands: Sequence[Any], result: Any) -> Any:
-    """Show a call to who watches, and return its result."""
-    if not torch.compiler.is_compiling():
-        for watcher in watchers:
-            watcher(entry, operands, result)
-    return result
+def watched(entry: Any, operands: Sequence[Any], compute: Callable[[], Any]) -> Any:
+    """Compute the result of a call, in sight of who watches."""
+    if torch.compiler.is_compiling() or not watchers:
+        return compute()
+    return watchers[-1](entry, operands, compute)
 
 
 def node(called: Callable[..., Any], arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
