@@ -14,6 +14,7 @@ import nonlin as nl
 import nonlin.torch as nt
 from nonlin.diagnosis.data import DiagnosisError
 from nonlin.diagnosis.report import Report
+from nonlin.diagnosis.rules import CURES
 from nonlin.torch import symbolic
 
 N = 400
@@ -311,6 +312,65 @@ STATIC = {
     "variance-explosion": lambda: nl.diagnose(_scaled(12.0), X, Y, loss=CE),
     "born-dead": lambda: nl.diagnose(mlp(depth=8, width=2), X, Y, loss=CE),
 }
+
+
+#: What is told, but is no alarm by itself, or is one only of whole layers.
+TOLD: dict[str, Callable[[], Report]] = {
+    "dead-units": lambda: nl.diagnose(_planted([0, 5], -99.0), X, Y),
+    "always-on-units": lambda: nl.diagnose(_planted([0, 5], 99.0), X, Y),
+    "rare-units": lambda: nl.diagnose(_rare(), X, Y),
+    "dormant-units": lambda: nl.diagnose(_rare(), X, Y),
+    "gradient-dead": lambda: nl.diagnose(_unheard(), X, Y, loss=CE),
+    "saturated-units": lambda: nl.diagnose(_planted([0, 5], 99.0, nn.Tanh), X, Y),
+    "vanishing-gradient": lambda: nl.diagnose(mlp(nn.Sigmoid, depth=8), X, Y, loss=CE),
+    "variance-collapse": lambda: nl.diagnose(mlp(depth=10, width=64), X, Y, loss=CE),
+    "initialisation-mismatch": lambda: nl.diagnose(mlp(depth=10, width=64), X, Y, loss=CE),
+    "float16-overflow": lambda: nl.diagnose(_half(), X.half(), Y, loss=CE),
+}
+
+
+def _planted(where: list[int], bias: float, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
+    model = mlp(activation)
+    plant(model[0], where, bias)
+    return model
+
+
+def _rare() -> nn.Module:
+    """The first unit fires in three of the 400 samples, where the first feature is largest."""
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight[0] = torch.eye(16)[0]
+        model[0].bias[0] = -X[:, 0].sort().values[-4]
+    return model
+
+
+def _unheard() -> nn.Module:
+    """Nothing listens to the first two units of the second layer."""
+    model = mlp()
+    with torch.no_grad():
+        model[4].weight[:, :2] = 0
+    return model
+
+
+def _half() -> nn.Module:
+    model = mlp()
+    with torch.no_grad():
+        model[2].weight.mul_(60_000)
+    return model.half()
+
+
+def test_every_rule_has_a_test() -> None:
+    assert set(CURES) == {*STATIC, *TOLD}
+
+
+@pytest.mark.parametrize("rule", list(TOLD))
+def test_each_rule_tells(rule: str) -> None:
+    findings = TOLD[rule]().of(rule)
+    assert findings
+    if rule in ("rare-units", "dormant-units"):
+        assert 0 in (findings[0].units or [])
+    if rule == "gradient-dead":
+        assert [f.units for f in findings if f.layer == "2"] == [[0, 1]]
 
 
 def _frozen() -> nn.Module:

@@ -138,6 +138,7 @@ def gather(model: nn.Module, data: Any, target: Any, loss: Any, optimizer: Any, 
         stack.enter_context(unchanged(model, generators))
         if "torch._dynamo" in sys.modules:  # else nothing can have been compiled, and importing it takes seconds
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         model.eval()
         for norm in norms:  # fresh statistics are no statistics: what training will see is the batch's own
@@ -253,11 +254,15 @@ def _loss(loss: Any, out: Tensor, target: Tensor | None) -> Tensor:
 
 
 def _backward(value: Tensor, model: nn.Module, squares: dict[str, float | None]) -> None:
-    """Differentiate without writing into the parameters' ``grad``."""
+    """Differentiate without writing into the parameters' ``grad``, where hooks of others may wait for it."""
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not value.requires_grad or not named:
         return
-    found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
+    try:
+        found = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
+    except RuntimeError as error:
+        first = str(error).strip().partition("\n")[0]
+        raise DiagnosisError(f"the loss cannot be differentiated: {first}") from error
     norms = [(name, g.detach().double().square().sum()) for (name, _), g in zip(named, found, strict=True) if g is not None]
     for (name, _), square in zip(norms, torch.stack([s for _, s in norms]).tolist() if norms else [], strict=True):
         squares[name] = (squares[name] or 0.0) + square

@@ -159,10 +159,11 @@ class Health:
         self._add("somewhere", on if one_place else active.any(-2).sum(-2))
         self._add("everywhere", on if one_place else active.all(-2).sum(-2))
         self._add("flat", z.shape[-3] * z.shape[-2] - on)
-        # The sum of numbers is finite only if they are; only if it is not they need to be looked at.
+        # The sum of numbers is finite only if they are; only if it is not they need to be looked at. To ask takes longer
+        # than to look where the answer comes from another device.
         total = z.sum(places, dtype=wide)
         bad = ~torch.isfinite(total)
-        self._add("non_finite", (~torch.isfinite(z)).sum(places) if bad.any() else bad.long())
+        self._add("non_finite", (~torch.isfinite(z)).sum(places) if not z.is_cpu or bad.any() else bad.long())
         self._add("sum", total)
         self._add("square", z.to(wide).square().sum(places))
         if output is not None:

@@ -160,7 +160,7 @@ class Report:
         """The answer in one sentence."""
         worse = [finding for finding in self.findings if finding.severity != "info"]
         if not worse:
-            return "No fault found."
+            return "No fault found." if self.layers else "No fault found, but no activation was seen either."
         roots = [finding for finding in worse if finding.cause is None]
         rest = len(worse) - len(roots)
         more = f", from which {rest} more {'follows' if rest == 1 else 'follow'}" if rest else ""

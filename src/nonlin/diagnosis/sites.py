@@ -361,7 +361,8 @@ class Probe(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             z = self._real(self._by_sample(before, axis)[0])
             self._within += 1  # what is asked for its slope is not applied
-            with torch.enable_grad():
+            # Checkpoints count what is kept for backward: this is none of theirs.
+            with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is):
                 inner = before.detach().requires_grad_()
                 slope = torch.autograd.grad(apply(inner).sum(), inner)[0]
             self._within -= 1
@@ -451,6 +452,10 @@ class Probe(TorchFunctionMode):
 def _is_whole(module: nn.Module) -> bool:
     """Whether a module is an activation that is looked at as one; a pair is not, for its halves are what is seen."""
     return not isinstance(module, GatedLayer) and activation_of(module) is not None
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _applied(entry: Any, parameters: Sequence[Any], z: Tensor) -> Any:
