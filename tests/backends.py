@@ -115,7 +115,7 @@ def _tensorflow() -> Backend:
         tf.constant,
         lambda x: x.numpy(),
         gradient,
-        {"float32": 20.0, "float64": 12.0},  # golu's tail, and slopes near their zeros; its exp and tanh have 2 to 5
+        {"float32": 20.0, "float64": 20.0},  # golu's tail, and slopes near their zeros; its exp and tanh have 2 to 5
         flushes=True,  # its threads flush
         exceptions=_LOST,
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 UNWANTED = (
-    "torch jax keras tensorflow pandas matplotlib scipy mpmath dask xarray ml_dtypes rich typer sklearn pyarrow ray cloudpickle"
+    "torch jax flax equinox keras tensorflow pandas matplotlib scipy mpmath dask xarray ml_dtypes rich typer sklearn pyarrow "
+    "ray cloudpickle"
 ).split()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from nonlin.definition import Elementwise
+from nonlin.definition import Activation, Parameter
 
 _WORDS = {
     "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
@@ -36,7 +38,7 @@ def layer_name(name: str, theirs: str | None = None) -> str:
 
 
 def learned(
-    layer: str, entry: Elementwise, names: Mapping[str, str], learnable: bool | str | Iterable[str] | None
+    layer: str, entry: Activation, names: Mapping[str, str], learnable: bool | str | Iterable[str] | None
 ) -> tuple[str, ...]:
     """Return which parameters a layer learns, by our names.
 
@@ -67,7 +69,7 @@ def learned(
     return tuple(ours[name] for name in chosen)
 
 
-def check_values(layer: str, entry: Elementwise, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
+def check_values(layer: str, entry: Activation, names: Mapping[str, str], values: Mapping[str, Any]) -> None:
     """Raise a TypeError or ValueError that names the layer if a parameter is no number or out of bounds."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -76,3 +78,74 @@ def check_values(layer: str, entry: Elementwise, names: Mapping[str, str], value
         entry.check(**values)
     except ValueError as error:
         raise ValueError(f"{layer}: {str(error).removeprefix(f'{entry.name}: ')}") from None
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """Writes a parameter that has bounds as a function of a raw one that has none.
+
+    Parameters
+    ----------
+    low, high : float, optional
+        The ends; with both it is a sigmoid between them, with one a softplus away from it.
+    sign : int
+        In which direction it goes, from the one end.
+    other : str, optional
+        The parameter that is the low end.
+    """
+
+    low: float | None
+    high: float | None
+    sign: int = 1
+    other: str | None = None
+
+    def value(self, raw: Any, other: Any, sigmoid: Callable[[Any], Any], softplus: Callable[[Any], Any]) -> Any:
+        """Return the parameter's value, by a framework's functions."""
+        if self.low is not None and self.high is not None:
+            return self.low + (self.high - self.low) * sigmoid(raw)
+        return ((self.low or 0.0) if other is None else other) + self.sign * softplus(raw)
+
+    def raw(self, value: float) -> float:
+        """Return what the raw parameter is for a value."""
+        if self.low is not None and self.high is not None:
+            share = (value - self.low) / (self.high - self.low)
+            return math.log(share / (1 - share))
+        distance = self.sign * (value - (self.low or 0.0))
+        return distance + math.log(-math.expm1(-distance))
+
+
+def constraint_of(layer: str, parameter: Parameter, values: Mapping[str, Any], name: str, value: float) -> Constraint | None:
+    """Return what keeps a learned parameter within its bounds, or None if it has none.
+
+    Parameters
+    ----------
+    layer : str
+        Its name, for messages.
+    parameter : Parameter
+    values : Mapping
+        Those that all parameters start with, by our names.
+    name : str
+        What the layer calls the parameter.
+    value : float
+        What it starts with.
+
+    Raises
+    ------
+    ValueError
+        If it starts at an end of what is allowed, which no raw parameter reaches.
+    """
+    bounds = parameter.bounds
+    if not bounds:
+        return None
+    numbers = {kind: values[bound] if isinstance(bound, str) else bound for kind, bound in bounds.items()}
+    other = next((bound for bound in bounds.values() if isinstance(bound, str)), None)
+    low, high = numbers.get("gt", numbers.get("ge")), numbers.get("lt", numbers.get("le"))
+    if high == math.inf:
+        high = None
+    if "ne" in numbers:
+        return Constraint(float(numbers["ne"]), None, 1 if value > numbers["ne"] else -1)
+    if value in (low, high):
+        raise ValueError(f"{layer}: {name} cannot be learned from {value}, the end of what is allowed: {parameter.describe()}")
+    if low is None:
+        return Constraint(float(high), None, -1)  # type: ignore[arg-type]
+    return Constraint(float(low), None if high is None else float(high), 1, other)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, ParamSpec, get_args
@@ -15,10 +14,10 @@ from torch import Tensor, nn
 from torch.fx.proxy import Proxy, TraceError
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
-from nonlin.definition import Elementwise, Gated, Parameter
+from nonlin.definition import Elementwise, Gated
 from nonlin.definition.layout import Gate
 from nonlin.dialects import dialect
-from nonlin.layers import check_values, layer_name, learned
+from nonlin.layers import Constraint, check_values, constraint_of, layer_name, learned
 from nonlin.torch import elementwise
 from nonlin.torch.addresses import check_memory
 from nonlin.torch.dispatch import evaluate
@@ -176,7 +175,7 @@ class ElementwiseLayer(Layer):
             if name not in self.learnable:
                 setattr(self, theirs, value)
                 continue
-            constraint = _constraint(type(self).__name__, self.entry.parameters[name], values, theirs, value)
+            constraint = constraint_of(layer, self.entry.parameters[name], values, theirs, value)
             if constraint is None:
                 self.register_parameter(theirs, self._parameter(value, factory))
             else:
@@ -186,7 +185,7 @@ class ElementwiseLayer(Layer):
     def _start(self, given: dict[str, Any]) -> None:
         """Note the arguments, and what all layers have."""
         self._arguments = dict(given)
-        self._constraints: dict[str, _Constraint] = {}
+        self._constraints: dict[str, Constraint] = {}
         self.memory: Memory = given["memory"]
         if self.memory not in get_args(Memory):
             raise ValueError(f"{type(self).__name__}: memory must be 'exact' or 'low', got {self.memory!r}")
@@ -203,7 +202,7 @@ class ElementwiseLayer(Layer):
         if not torch.compiler.is_compiling():
             check_memory(getattr(self, f"raw_{name}"), type(self).__name__, name)
         other = None if constraint.other is None else self.parameter_value(self.parameter_names[constraint.other])
-        return constraint.value(getattr(self, f"raw_{name}"), other)
+        return constraint.value(getattr(self, f"raw_{name}"), other, torch.sigmoid, F.softplus)
 
     def _operands(self, x: Tensor) -> list[Any]:
         operands = []
@@ -255,49 +254,6 @@ class GatedLayer(ElementwiseLayer):
                 f"{self.dim} with gate {self.gate!r}: trace it with concrete_args={{'value': None}}"
             )
         return evaluate(self.entry, "x", 0, (x, value, *self._operands(x)), {})
-
-
-# --- learnable parameters within bounds -----------------------------------------------------------------------------------
-
-
-class _Constraint:
-    """Writes a parameter that has bounds as a function of one that has none."""
-
-    def __init__(self, low: float | None, high: float | None, sign: int, other: str | None, name: str) -> None:
-        self.low, self.high, self.sign, self.other, self.name = low, high, sign, other, name
-
-    def value(self, raw: Tensor, other: Any) -> Tensor:
-        if self.low is not None and self.high is not None:
-            return self.low + (self.high - self.low) * torch.sigmoid(raw)
-        base = (self.low or 0.0) if other is None else other
-        return base + self.sign * F.softplus(raw)
-
-    def raw(self, value: float) -> float:
-        if self.low is not None and self.high is not None:
-            share = (value - self.low) / (self.high - self.low)
-            return math.log(share / (1 - share))
-        distance = self.sign * (value - (self.low or 0.0))
-        return distance + math.log(-math.expm1(-distance))
-
-
-def _constraint(layer: str, parameter: Parameter, values: dict[str, Any], name: str, value: float) -> _Constraint | None:
-    bounds = parameter.bounds
-    if not bounds:
-        return None
-    numbers = {kind: values[bound] if isinstance(bound, str) else bound for kind, bound in bounds.items()}
-    other = next((bound for bound in bounds.values() if isinstance(bound, str)), None)
-    low, high = numbers.get("gt", numbers.get("ge")), numbers.get("lt", numbers.get("le"))
-    if high == math.inf:
-        high = None
-    if "ne" in numbers:
-        return _Constraint(float(numbers["ne"]), None, 1 if value > numbers["ne"] else -1, None, name)
-    if value in (low, high):
-        raise ValueError(f"{layer}: {name} cannot be learned from {value}, the end of what is allowed: {parameter.describe()}")
-    if low is None:
-        return _Constraint(float(high), None, -1, None, name)  # type: ignore[arg-type]
-    made = _Constraint(float(low), None if high is None else float(high), 1, None, name)
-    made.other = other
-    return made
 
 
 # --- making classes -------------------------------------------------------------------------------------------------------
