@@ -66,6 +66,7 @@ def core() -> str:
     imports = [node for node in module.body if isinstance(node, ast.ImportFrom) and node.module != "nonlin"]
     text = '"""Activation functions. Made by tools/make_stubs.py: do not edit."""\n\n'
     text += "from nonlin.comparison import Study as Study, compare as compare\n"
+    text += "from nonlin import diagnosis as diagnosis\n"
     text += "from nonlin.diagnosis.diagnosing import assert_healthy as assert_healthy, diagnose as diagnose\n"
     for node in imports:
         names = ",\n".join(f"    {alias.name} as {alias.asname}" for alias in node.names)

@@ -57,8 +57,8 @@ def __getattr__(name: str) -> object:
         import nonlin.comparison
 
         return getattr(nonlin.comparison, name)
-    if name in ("diagnose", "assert_healthy"):
-        import nonlin.diagnosis.diagnosing
+    if name in ("diagnose", "assert_healthy", "diagnosis"):
+        import nonlin.diagnosis
 
-        return getattr(nonlin.diagnosis.diagnosing, name)
+        return nonlin.diagnosis if name == "diagnosis" else getattr(nonlin.diagnosis, name)
     raise AttributeError(f"module 'nonlin' has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """Activation functions. Made by tools/make_stubs.py: do not edit."""
 
 from nonlin.comparison import Study as Study, compare as compare
+from nonlin import diagnosis as diagnosis
 from nonlin.diagnosis.diagnosing import assert_healthy as assert_healthy, diagnose as diagnose
 from nonlin.arithmetic.promise import (
     AccuracyWarning as AccuracyWarning,

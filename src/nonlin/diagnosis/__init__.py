@@ -2,8 +2,9 @@
 
 :func:`nonlin.diagnose` runs a PyTorch model over data. :mod:`~nonlin.diagnosis.sites` sees where activations are applied,
 :mod:`~nonlin.diagnosis.health` has the statistics of units, in one streaming pass, which studies use too;
-:mod:`~nonlin.diagnosis.rules` judges, and :mod:`~nonlin.diagnosis.theory` has closed forms. Nothing but theory and
-:mod:`~nonlin.diagnosis.shape` goes without torch, so names are loaded when they are first used.
+:mod:`~nonlin.diagnosis.rules` judges, :mod:`~nonlin.diagnosis.monitor` watches training, :mod:`~nonlin.diagnosis.cures` has
+what helps and :mod:`~nonlin.diagnosis.theory` closed forms. Nothing but theory and :mod:`~nonlin.diagnosis.shape` goes without
+torch, so names are loaded when they are first used.
 """
 
 import importlib
@@ -13,6 +14,7 @@ _ROOMS = {
     "diagnosing": ("diagnose", "assert_healthy"),
     "data": ("DiagnosisError",),
     "report": ("Finding", "Report"),
+    "monitor": ("Monitor",),
     "cures": ("lsuv", "recycle"),
     "theory": ("born_dead_probability", "correlation_map", "edge_of_chaos", "moment", "safe_depth"),
 }

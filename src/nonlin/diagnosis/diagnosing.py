@@ -62,7 +62,11 @@ def diagnose(
     >>> [(finding.rule, finding.layer, finding.units) for finding in report.of("dead-units") if 1 in finding.units]
     [('dead-units', '0', [1])]
     """
-    evidence = gather(model, data, target, loss, optimizer, mask, samples)
+    return report_of(gather(model, data, target, loss, optimizer, mask, samples))
+
+
+def report_of(evidence: Evidence) -> Report:
+    """Judge what was seen."""
     rows = [_row(site) for site in evidence.sites]
     return Report(rules.findings(evidence), rows, _coverage(evidence), evidence.samples, _followers(evidence))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -81,17 +81,17 @@ class Evidence:
     called: set[str]
     unseen: dict[str, str]
     inputs: Stream
-    outputs: Stream
     numbers: bool
-    output_origin: Origin | None
-    gradients: dict[str, float | None]
-    batch_norms: dict[str, tuple[float, float]]
-    loss: Any
-    target: Tensor | None
-    output: Tensor | None
-    optimizer: Any
     samples: int
+    optimizer: Any = None
     trained: bool = False
+    outputs: Stream = field(default_factory=Stream)
+    output_origin: Origin | None = None
+    gradients: dict[str, float | None] = field(default_factory=dict)
+    batch_norms: dict[str, tuple[float, float]] = field(default_factory=dict)
+    loss: Any = None
+    target: Tensor | None = None
+    output: Tensor | None = None
 
 
 def output_of(result: Any) -> Tensor | None:
@@ -263,9 +263,9 @@ def _backward(value: Tensor, model: nn.Module, squares: dict[str, float | None])
     except RuntimeError as error:
         first = str(error).strip().partition("\n")[0]
         raise DiagnosisError(f"the loss cannot be differentiated: {first}") from error
-    norms = [(name, g.detach().double().square().sum()) for (name, _), g in zip(named, found, strict=True) if g is not None]
-    for (name, _), square in zip(norms, torch.stack([s for _, s in norms]).tolist() if norms else [], strict=True):
-        squares[name] = (squares[name] or 0.0) + square
+    norms = {name: torch.linalg.vector_norm(g).double() for (name, _), g in zip(named, found, strict=True) if g is not None}
+    for name, norm in zip(norms, torch.stack(list(norms.values())).tolist() if norms else [], strict=True):
+        squares[name] = (squares[name] or 0.0) + norm**2
 
 
 def _mark_final(probe: Probe, origin: Origin) -> None:

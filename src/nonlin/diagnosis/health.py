@@ -154,10 +154,11 @@ class Health:
         # Of an image, a unit is active at a sample if it is anywhere; it is always on if it is so everywhere.
         # Sums of one block in the dtype at hand, which is several times faster than in float64, where blocks are added up.
         wide = torch.float64 if z.dtype == torch.float64 else torch.float32
-        on = active.to(wide).sum(places)
+        by_sample = active.sum(-2, dtype=wide)
+        on = by_sample.sum(-2)
         one_place = z.shape[-2] == 1  # of a linear layer: the two are the same then
-        self._add("somewhere", on if one_place else active.any(-2).sum(-2))
-        self._add("everywhere", on if one_place else active.all(-2).sum(-2))
+        self._add("somewhere", on if one_place else (by_sample > 0).sum(-2))
+        self._add("everywhere", on if one_place else (by_sample == z.shape[-2]).sum(-2))
         self._add("flat", z.shape[-3] * z.shape[-2] - on)
         # The sum of numbers is finite only if they are; only if it is not they need to be looked at. To ask takes longer
         # than to look where the answer comes from another device.
@@ -165,9 +166,9 @@ class Health:
         bad = ~torch.isfinite(total)
         self._add("non_finite", (~torch.isfinite(z)).sum(places) if not z.is_cpu or bad.any() else bad.long())
         self._add("sum", total)
-        self._add("square", z.to(wide).square().sum(places))
+        self._add("square", _norm(z, dtype=wide).square())
         if output is not None:
-            self._add("level", self._by_unit(output, axis).to(wide).abs().sum(places))
+            self._add("level", _norm(self._by_unit(output, axis), 1, dtype=wide))
         if gradient is not None:
             self.update_gradient(gradient, axis=axis)
 
@@ -175,7 +176,7 @@ class Health:
     def update_gradient(self, gradient: torch.Tensor, *, of_output: bool = False, axis: int = -1) -> None:
         """Add the gradients of a block: dL/dz, or dL/dh, the loss summed over samples; they may come later than the values."""
         wide = torch.float64 if gradient.dtype == torch.float64 else torch.float32
-        squares = self._by_unit(gradient, axis).to(wide).square().sum((-3, -2))
+        squares = _norm(self._by_unit(gradient, axis), dtype=wide).square()
         self._add("output_gradient" if of_output else "gradient", squares)
 
     def _by_unit(self, tensor: torch.Tensor, axis: int) -> torch.Tensor:
@@ -250,6 +251,12 @@ class Health:
                 variance_z=square - mean**2,
                 rms_gradient=gradient,
             )
+
+
+def _norm(values: torch.Tensor, order: int = 2, *, dtype: torch.dtype) -> torch.Tensor:
+    """Return the norm of each unit's values, in one pass."""
+    norm: torch.Tensor = torch.linalg.vector_norm(values, order, (-3, -2), dtype=dtype)
+    return norm
 
 
 def _slope(activation: Any, z: torch.Tensor) -> torch.Tensor:

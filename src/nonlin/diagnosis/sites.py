@@ -160,14 +160,13 @@ class Probe(TorchFunctionMode):
     # --- running ------------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def watching(self, samples: int, mask: Tensor | None) -> Any:
-        """Watch one pass over a batch."""
+    def watching(self, samples: int, mask: Tensor | None, within: nn.Module | None = None) -> Any:
+        """Watch one pass over a batch, or what remains of one: within a module whose call has begun."""
         self.samples, self.mask = samples, mask
         self._origins: Any = WeakIdKeyDictionary()
         self._counts: dict[tuple[str, str], int] = {}
         self._stack: list[str] = []
         self._within = 0  # our own layers, whose insides are theirs
-        self._held: list[Tensor] = []
         with ExitStack() as stack:
             hooks = nn.modules.module
             for handle in (
@@ -178,6 +177,8 @@ class Probe(TorchFunctionMode):
             stack.enter_context(self)
             symbolic.watchers.append(self._ours)
             stack.callback(symbolic.watchers.remove, self._ours)
+            if within is not None:
+                self._enter(within, ())
             yield
         self._first = False
 
@@ -369,7 +370,8 @@ class Probe(TorchFunctionMode):
             slope = self._real(self._by_sample(slope, axis)[0])
             h = self._real(self._by_sample(output.detach(), axis)[0])
             site.health.update(z, slope=slope, output=h)
-            site.largest.append(before.abs().amax() if before.numel() else before.new_zeros(()))
+            if before.dtype is torch.float16 and before.numel():
+                site.largest.append(before.abs().amax())
         if output.requires_grad and not output.is_leaf:
             output.register_hook(
                 lambda g: site.health.update_gradient(self._real(self._by_sample(g, axis)[0]) * self.scale, of_output=True)
