@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_dtypes(name: str) -> None:
         y = entry(tf.constant([0, 3, 100], kind))
         assert y.dtype == (tf.float32 if name == "gelu" else kind)
         np.testing.assert_allclose(y.numpy(), entry(np.array([0.0, 3, 100])), rtol=1e-6)
+
+
+@pytest.mark.usefixtures("registry")
+def test_no_warning_of_retracing() -> None:
+    seen: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
+    tf.get_logger().addHandler(handler)
+    try:
+        for k in range(8):
+            own = nl.activation(lambda x, a=nl.Parameter(1.5): nl.tanh(a * x), name=f"retraced_{k}")
+            for length in (1, 2, 3):
+                own(tf.zeros(length), a=float(length))
+                nl.softmax(tf.zeros((length, 2)), temperature=float(length))
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert not seen
 
 
 def test_a_branch_that_is_not_taken_leaves_no_nan() -> None:

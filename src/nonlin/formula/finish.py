@@ -357,6 +357,8 @@ class _Compensation(Spelling[_Pair]):
 
     @staticmethod
     def _add(a: _Pair, b: _Pair) -> _Pair:
+        if isinstance(a.value, Constant):
+            a, b = b, a  # XLA takes (1 + b) - 1 to be b, and what was rounded away would be lost
         total = a.value + b.value
         if isinstance(total, Constant) or total is a.value or total is b.value:
             return _Pair(total, _sum(a.rest, b.rest))

@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 from nonlin.definition import AxisFunction, Groups
 from nonlin.formula.arrays import compute_rows
 from nonlin.formula.operations import Path
-from nonlin.jax.elementwise import as_array, named
+from nonlin.jax.elementwise import as_array, compiled, named
 from nonlin.jax.spelling import ARRAYS
 
 Array = jax.Array
@@ -54,7 +54,7 @@ def _made(entry: AxisFunction, path: Path, masked: bool) -> Callable[..., Array]
         return y, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
 
     function.defjvp(tangent, symbolic_zeros=True)
-    return function
+    return compiled(function)
 
 
 def along_axis(

@@ -140,11 +140,14 @@ def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[t
     form = finished(formula, dtype, TENSORS.functions, entry._typical(), flushes=True)
     depends = symbols(form)
 
-    # One graph for all shapes: an eager call would take as long as its hundred operations take one by one.
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec(None, dtype)] * len(names))
-    def compute(*operands: tf.Tensor) -> tf.Tensor:
+    def spelled(*operands: tf.Tensor) -> tf.Tensor:
         y = ArraySpelling(TENSORS, dict(zip(names, operands, strict=True)), np.dtype(dtype))(form)
         return y if depends.issuperset(names) else tf.broadcast_to(y, _shape_of_all(operands))
+
+    # TensorFlow counts how often a function is traced by its code, and warns of the fifth: each program has its own.
+    spelled.__code__ = spelled.__code__.replace(co_name="_".join((entry.name, *wrt, dtype, *dict(fixed))))
+    # One graph for all shapes: an eager call would take as long as its hundred operations take one by one.
+    compute = tf.function(spelled, autograph=False, input_signature=[tf.TensorSpec(None, dtype)] * len(names))
 
     @tf.custom_gradient
     def function(*operands: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Sequence[tf.Tensor]]]:
