@@ -46,14 +46,21 @@ def table(name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, steps: int = 200, rate: float = 2e-3, kind: Any = torch.optim.Adam
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    steps: int = 200,
+    rate: float = 2e-3,
+    kind: Any = torch.optim.Adam,
+    loss: Any = CE,
+    **keywords: Any,
 ) -> Any:
-    optimizer = kind(model.parameters(), rate)
+    optimizer = kind(model.parameters(), rate, **keywords)
     model.train()
     for step in range(steps):
         rows = torch.randint(len(x), (64,), generator=torch.Generator().manual_seed(step))
         optimizer.zero_grad()
-        CE(model(x[rows]), y[rows]).backward()
+        loss(model(x[rows]), y[rows]).backward()
         optimizer.step()
     return optimizer
 
@@ -133,6 +140,34 @@ class Gated(nn.Module):
         return self.head(nn.functional.silu(self.down(nn.functional.silu(self.gate(x)) * self.value(x))))
 
 
+class Mnist(nn.Module):
+    """The network of pytorch/examples, mnist/main.py, for images of 8 x 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 32, 3, 1), nn.Conv2d(32, 64, 3, 1)
+        self.dropout1, self.dropout2 = nn.Dropout(0.25), nn.Dropout(0.5)
+        self.fc1, self.fc2 = nn.Linear(256, 128), nn.Linear(128, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu(self.conv1(x.reshape(-1, 1, 8, 8)))
+        x = nn.functional.max_pool2d(nn.functional.relu(self.conv2(x)), 2)
+        x = nn.functional.relu(self.fc1(torch.flatten(self.dropout1(x), 1)))
+        return nn.functional.log_softmax(self.fc2(self.dropout2(x)), dim=1)
+
+
+class Ours(nn.Module):
+    """Functions and pairs of ours, called in forward."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, width: int = 48) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(x.shape[1], width), nn.Linear(width, 2 * width)
+        self.norm, self.head = nn.RMSNorm(width), nn.Linear(width, int(y.max()) + 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(nl.swiglu(self.second(self.norm(nl.gelu(self.first(x))))))
+
+
 ACTIVATIONS = {
     "relu": nn.ReLU,
     "gelu": nn.GELU,
@@ -156,7 +191,7 @@ def healthy() -> Iterator[Case]:
         torch.manual_seed(seed)
         model = make()
         optimizer = train(model, *data, steps=steps, **keywords) if steps else None
-        return Case(name, model, *data, optimizer=optimizer)
+        return Case(name, model, *data, loss=keywords.get("loss", CE), optimizer=optimizer)
 
     for name, act in ACTIVATIONS.items():
         yield case(f"mlp-{name}", lambda act=act: mlp(*digits, act, 2, width))
@@ -185,6 +220,28 @@ def healthy() -> Iterator[Case]:
         "shuffled-labels", lambda: mlp(*digits, nn.ReLU, 2, width), (x, y[torch.randperm(len(y), generator=generator)])
     )
     yield shuffled
+    for name in ("silu", "leaky", "elu"):
+        yield case(f"cnn-{name}", lambda name=name: Cnn(ACTIVATIONS[name]))
+        yield case(f"cnn-norm-{name}", lambda name=name: Cnn(ACTIVATIONS[name], True))
+    sgd = {"kind": torch.optim.SGD, "momentum": 0.9}
+    yield case("published-mnist", Mnist, loss=nn.NLLLoss(), kind=torch.optim.Adadelta, rate=1.0, steps=150)
+    yield case("published-quickstart", lambda: nn.Sequential(nn.Flatten(), mlp(*digits, nn.ReLU, 2, 512)), rate=0.05, **sgd)
+    yield case("momentum", lambda: mlp(*digits, nn.ReLU, 3, width), rate=0.02, **sgd)
+    yield case("decay", lambda: mlp(*digits, nn.GELU, 3, width), kind=torch.optim.AdamW, weight_decay=0.1)
+    yield case("wide", lambda: mlp(*digits, nn.ReLU, 3, 256), rate=1e-3)
+    signs = (2 * x - 1, y)
+    yield case("tanh-of-signs", lambda: mlp(*signs, nn.Tanh, 3, width), signs)
+    yield case("deeper-tanh", lambda: mlp(*digits, nn.Tanh, 6, width))
+    yield case("deeper-selu", lambda: mlp(*digits, nn.SELU, 6, width))
+    yield case("ours", lambda: Ours(*digits))
+    yield case("ours-fresh", lambda: Ours(*digits), steps=0)
+    numbers, goal = other[0], other[0][:, :1] - 2 * other[0][:, 1:2].tanh()
+    for name in ("relu", "silu"):
+        regression = (numbers, goal)
+        made = lambda name=name: mlp(numbers, torch.zeros(1), ACTIVATIONS[name], 2, 32)  # noqa: E731
+        yield case(f"regression-{name}", made, regression, loss=nn.MSELoss())
+    binary = (x, (y[:, None] > 1).float() if HELD_OUT else (y[:, None] > 4).float())
+    yield case("binary", lambda: mlp(x, torch.zeros(1), nn.ReLU, 2, width), binary, loss=nn.BCEWithLogitsLoss())
     yield case("too-small", lambda: mlp(*digits, nn.ReLU, 1, 5))
 
 

@@ -17,6 +17,7 @@ NEEDS = {
     "keras_functional": ("keras", "torch"),
     "torch_module": ("torch",),
     "jax_example": ("jax",),
+    "is_it_alive": ("sklearn", "torch"),  # in tests a quick form of it
     "one_network": ("sklearn", "torch"),  # and takes what else is installed; in tests two ways unless they are whole
 }
 
@@ -31,7 +32,8 @@ def test_an_example_runs(name: str) -> None:
         if find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     environment = {"KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ
-    fewer = ["torch", "keras jax"] if name == "one_network" and not WHOLE else []
+    quick = {"one_network": ["torch", "keras jax"], "is_it_alive": ["--quick"]}
+    fewer = [] if WHOLE else quick.get(name, [])
     command = [sys.executable, "-W", "ignore", str(EXAMPLES / f"{name}.py"), *fewer]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
