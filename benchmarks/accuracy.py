@@ -32,10 +32,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 import nonlin as nl
+from nonlin.arithmetic import promise
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute
 from nonlin.formula.spelling import Reference
-from nonlin.kernels import promise
 from nonlin.kernels.ufunc import Function, make_ufunc
 
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}

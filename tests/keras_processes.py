@@ -47,6 +47,7 @@ def every_use() -> keras.Model:
     x = keras.layers.Masking()(given)
     ends = [nk.layer(name)(**required(nl.get(name)))(x) for name in LAYERS]
     ends += [nk.layer(tuesday)()(x), nk.layer(share)(axis=[1, 2])(x), nk.GatedFeedForward(5)(x)]
+    ends += [nk.GELU(approximate=True)(x), nk.Step("sigmoid", scale=2.0)(x), nk.Softmax(temperature=0.5, learnable=True)(x)]
     ends += [nl.softplus(x, 2.0), nl.softmax(x, axis=1), nl.swiglu(x), nl.gelu.derivative(x), tuesday(x), share(x)]
     gain = nk.initializers.ExactGain(nl.leaky_relu.with_(negative_slope=0.1), seed=3)
     for activation in ("nonlin>gelu", nl.gelu, nl.leaky_relu.with_(negative_slope=0.1), nl.softmax, tuesday, "nonlin>tuesday"):
@@ -78,16 +79,17 @@ def load(folder: Path) -> None:
 def two_inputs() -> keras.Model:
     left, right, shared = keras.Input((4,)), keras.Input((4,)), nk.Swish(learnable=True)
     both = keras.layers.Concatenate()([shared(keras.layers.Dense(8)(left)), shared(keras.layers.Dense(8)(right))])
-    return keras.Model([left, right], keras.layers.Dense(3, activation=nl.softmax)(nl.mish(both)))
+    return keras.Model([left, right], nk.Softmax(learnable=True)(keras.layers.Dense(3)(nl.mish(both))))
 
 
 class Subclassed(keras.Model):
     def __init__(self) -> None:
         super().__init__()
+        self.first, self.spike = keras.layers.Dense(8), nk.Step("sigmoid")
         self.hidden, self.activation, self.out = keras.layers.Dense(8), nk.PReLU(), keras.layers.Dense(3, "nonlin>softmax")
 
     def call(self, x: Any) -> Any:
-        return self.out(nl.golu(self.activation(self.hidden(x))))
+        return self.out(nl.golu(self.activation(self.hidden(self.spike(self.first(x))))))
 
 
 def mobilenet() -> keras.Model:

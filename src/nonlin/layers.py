@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nonlin.definition import Activation, Parameter
+from nonlin.formula.expression import symbols
 
 _WORDS = {
     "relu": "ReLU", "relu2": "ReLU2", "elu": "ELU", "gelu": "GELU", "glu": "GLU", "dyt": "DyT", "telu": "TeLU", "golu": "GoLU",
@@ -35,6 +36,19 @@ def layer_name(name: str, theirs: str | None = None) -> str:
     ('SnakeBeta', 'Hardswish')
     """
     return theirs or "".join(_WORDS.get(word, word.capitalize()) for word in name.split("_"))
+
+
+def learnable_names(entry: Activation) -> tuple[str, ...]:
+    """Return the parameters that can be learned: those in the formula, which a number of groups is not.
+
+    Examples
+    --------
+    >>> import nonlin as nl
+    >>> from nonlin.layers import learnable_names
+    >>> learnable_names(nl.softmax), learnable_names(nl.maxout)
+    (('temperature',), ())
+    """
+    return tuple(name for name in entry.parameters if name in symbols(entry.formula))
 
 
 def learned(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import nonlin as nl
 from entries import ELEMENTWISE, WHOLE, parameters
 from nonlin.definition import AxisFunction
 
+EVERY = [name for name, entry in nl.activations.items() if entry.family != "own"]
 ROWS = {name: entry for name, entry in nl.activations.items() if isinstance(entry, AxisFunction)}
 #: JAX takes a fifth of a second to compile the program of each.
 SAMPLE = sorted(ELEMENTWISE if WHOLE else {*list(ELEMENTWISE)[::5], "relu", "gelu", "elu", "step"})
@@ -64,26 +66,29 @@ def test_infinities_and_nan(name: str) -> None:
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-18)
 
 
-@pytest.mark.parametrize("name", SAMPLE[::4])
+def applied(name: str) -> tuple[Callable[..., Any], int]:
+    """An entry as a function of its arrays, and their number."""
+    entry = nl.activations[name]
+    given = rows_of(name)[0] if name in ROWS else numbers(name) if name in ELEMENTWISE else {}
+    return (lambda *arrays, **more: entry(*arrays, **given, **more)), 1 if name in ROWS else len(entry.operands)
+
+
+@pytest.mark.parametrize("name", EVERY if WHOLE else [*SAMPLE[::4], "swiglu"])
 def test_gradients_of_both_modes_to_the_second_order(name: str) -> None:
-    entry, given = ELEMENTWISE[name], numbers(name)
+    function, count = applied(name)
     with jax.enable_x64(True):
-        x = jnp.asarray([-1.73, -0.62, 0.41, 1.27, 2.9], jnp.float64)
-        assert entry(x, **given).dtype == jnp.float64
-        check_grads(lambda z, **p: entry(z, **p), (x,), order=2, modes=("fwd", "rev"), rtol=1e-4)
+        x = jnp.asarray([-1.73, -0.62, 0.41, 1.27, 2.9, 0.1], jnp.float64)
+        assert function(*[x] * count).dtype == jnp.float64
+        check_grads(function, (x, x[::-1])[:count], order=2, modes=("fwd", "rev"), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*ELEMENTWISE, *ROWS])
+@pytest.mark.parametrize("name", EVERY)
 def test_programs_in_float32_hold_nothing_of_float64(name: str) -> None:
     x = jnp.asarray([[0.5, -1.25, 3], [2, 0, 1]], jnp.float32)
-    if name in ROWS:
-        given, takes_masks = rows_of(name)
-        given |= {"where": x > 0} if takes_masks else {}
-        entry, count = ROWS[name], 1
-    else:
-        entry, given, count = ELEMENTWISE[name], numbers(name), len(ELEMENTWISE[name].operands)
+    function, count = applied(name)
+    masks = {"where": x > 0} if name in ROWS and rows_of(name)[1] else {}
     with jax.enable_x64(True):
-        program = jax.make_jaxpr(jax.value_and_grad(lambda *a: entry(*a, **given).sum()))(*[x] * count)
+        program = jax.make_jaxpr(jax.value_and_grad(lambda *a: function(*a, **masks).sum()))(*[x] * count)
     assert "f64" not in str(program)
 
 

@@ -268,7 +268,7 @@ def test_an_activation_of_ones_own_is_everywhere() -> None:
         (lambda x: nk.PReLU()(keras.Input((None,))), "PReLU: its parameters have one value for each entry of axes"),
         (lambda x: nk.Softmax(axis=5)(x), "Softmax: axis 5 is out of range for input of shape"),
         (lambda x: nk.Softmax(axis="a"), "Softmax: axis must be an integer or several, got 'a'"),
-        (lambda x: nk.Softmax(temperature=0), "softmax: temperature must be > 0"),
+        (lambda x: nk.Softmax(temperature=0), "Softmax: temperature must be > 0"),
         (lambda x: nk.CReLU(axis=[0, 1]), r"CReLU changes the length of its axis, which must be one, got \[0, 1\]"),
         (lambda x: nk.Maxout(groups=3)(x), "maxout: axis 2 of x of shape .* cannot be divided into groups of 3"),
         (lambda x: nk.Softmax()(X, mask=np.ones(3, bool)), r"Softmax: mask of shape \(3,\) does not broadcast to input"),
@@ -293,3 +293,59 @@ def test_what_is_wrong_is_said(call: Any, said: str) -> None:
 def test_kinds_of_entries_are_all_here() -> None:
     kinds = {AxisFunction, Elementwise, Gated}
     assert kinds == {type(entry) for entry in CATALOGUE.values()}
+
+
+# --- layers with something of their own -------------------------------------------------------------------------------------
+
+
+def test_gelu_by_tanh() -> None:
+    layer = nk.GELU(approximate=True)
+    np.testing.assert_allclose(numbers(layer(X)), nl.gelu_tanh(X), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(numbers(nk.GELU()(X)), nl.gelu(X), rtol=1e-6, atol=1e-7)
+    read = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert read.approximate is True
+    model = keras.Sequential([keras.Input((3, 4)), layer])
+    replaced = nk.replace(model, {"gelu_tanh": "mish"})
+    np.testing.assert_allclose(numbers(replaced(X)), nl.mish(X), rtol=1e-6, atol=1e-7)
+    with pytest.raises(TypeError, match="GELU: approximate must be True or False, got 'tanh'"):
+        nk.GELU(approximate="tanh")
+
+
+@pytest.mark.parametrize("name", ["softmax", "sparsemax"])
+def test_a_temperature_is_learned(name: str) -> None:
+    entry = CATALOGUE[name]
+    layer = nk.layer(entry)(temperature=0.7, learnable=True)
+    np.testing.assert_allclose(numbers(layer(X)), entry(X, temperature=0.7), rtol=1e-5, atol=1e-6)
+    (weight,) = layer.trainable_weights
+    assert (weight.name, tuple(weight.shape)) == ("temperature", ())
+    assert layer.temperature_constraint.get_config() == {"gt": 0.0}
+    weight.assign(2.0)
+    np.testing.assert_allclose(numbers(layer(X)), entry(X, temperature=2.0), rtol=1e-5, atol=1e-6)
+    again = type(layer).from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    model = keras.Sequential([keras.Input((3, 4)), layer])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(X, X, epochs=1, verbose=0)
+    assert float(numbers(weight)) not in (0.7, 2.0)
+    assert float(numbers(weight)) > 0
+    with pytest.raises(ValueError, match="Unrecognized keyword arguments passed to Maxout"):
+        nk.Maxout(2, learnable="groups")
+
+
+def test_a_step_takes_the_gradient_of_a_surrogate() -> None:
+    layer = nk.Step("sigmoid", scale=3.0)
+    np.testing.assert_array_equal(numbers(layer(X)), nl.step(X))
+    again = type(layer).from_config(layer.get_config())
+    assert (again.surrogate, again.scale) == (nl.sigmoid, 3.0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, use_bias=False), again])
+    model.compile(keras.optimizers.SGD(1.0), "mse")
+    kernel, x, y = numbers(model.weights[0]).copy(), X[0], np.ones((3, 3), np.float32)
+    model.fit(x, y, batch_size=3, epochs=1, verbose=0)
+    z = (x.astype(float) @ kernel.astype(float)).astype(np.float32)
+    slope = 3 * nl.sigmoid.derivative(3 * z)
+    wanted = kernel - x.T @ (2 / 9 * (nl.step(z) - y) * slope)
+    np.testing.assert_allclose(numbers(model.weights[0]), wanted, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="Step: surrogate must be an elementwise activation, got swiglu"):
+        nk.Step("swiglu")
+    with pytest.raises(ValueError, match="Step: scale must be a number > 0, got 0"):
+        nk.Step("sigmoid", scale=0)

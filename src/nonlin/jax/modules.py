@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from nonlin.catalogue.rectifiers import leaky_relu
 from nonlin.definition import Activation, AxisFunction, Gated, activations
 from nonlin.definition.layout import Gate
-from nonlin.formula.expression import symbols
 from nonlin.jax.elementwise import as_array
-from nonlin.layers import Constraint, check_values, constraint_of, layer_name, learned
+from nonlin.layers import Constraint, check_values, constraint_of, layer_name, learnable_names, learned
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -59,7 +58,7 @@ class ActivationModule:
         """
         layer, entry, channels = type(self).__name__, self.entry, given.get("channels")
         dtype = jnp.zeros(()).dtype if dtype is None else dtype  # said: a weak type changes with the first update
-        chosen = learned(layer, entry, {name: name for name in _learnable(entry)}, given.get("learnable", False))
+        chosen = learned(layer, entry, {name: name for name in learnable_names(entry)}, given.get("learnable", False))
         values = {name: given[name] for name in entry.parameters}
         check_values(layer, entry, {name: name for name in values}, values)
         if channels is not None and (isinstance(channels, bool) or not isinstance(channels, int) or channels < 1):
@@ -126,11 +125,6 @@ def _unpickled(module: str, entry: Activation) -> Any:
     return object.__new__(import_module(module).layer(entry))
 
 
-def _learnable(entry: Activation) -> list[str]:
-    """Return the parameters that can be learned: those in the formula, which numbers of groups are not."""
-    return [name for name in entry.parameters if name in symbols(entry.formula)]
-
-
 def signature(entry: Activation, channel_axis: int, *more: inspect.Parameter) -> inspect.Signature:
     """Return the arguments of a module.
 
@@ -149,7 +143,7 @@ def signature(entry: Activation, channel_axis: int, *more: inspect.Parameter) ->
     if isinstance(entry, Gated):
         arguments.append(inspect.Parameter("gate", _POSITIONAL, default=entry.gate, annotation=Gate))
     arguments += [inspect.Parameter(n, _POSITIONAL, default=v, annotation=float) for n, v in numbers.items() if v is not None]
-    if _learnable(entry):
+    if learnable_names(entry):
         arguments.append(inspect.Parameter("learnable", _KEYWORD, default=None, annotation="bool | str | Sequence[str] | None"))
         if not isinstance(entry, AxisFunction):
             arguments.append(inspect.Parameter("channels", _KEYWORD, default=None, annotation="int | None"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from nonlin.dialects import dialect
 from nonlin.keras.constraints import Within
 from nonlin.keras.saving import PACKAGE, register
 from nonlin.keras.shapes import Shape, halved, row_shape, spec
-from nonlin.layers import check_values, layer_name, learned
+from nonlin.layers import check_values, layer_name, learnable_names, learned
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -47,10 +48,14 @@ def class_name(name: str) -> str:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Layer(keras.layers.Layer):
-    """What all layers share."""
+    """What all layers share: parameters, which may be learned."""
 
     entry: ClassVar[Activation]
+    parameter_names: ClassVar[dict[str, str]]
+    """What the layer calls each parameter of the activation."""
     __signature__: ClassVar[inspect.Signature]
+    own_arguments: ClassVar[Mapping[inspect.Parameter, tuple[str, str]]] = {}
+    """Arguments that are no parameters of the activation, with their type and meaning."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         own = {name: value for name, value in keywords.items() if name in self.__signature__.parameters}
@@ -63,18 +68,11 @@ class Layer(keras.layers.Layer):
         self.supports_masking = True
         self._start(bound.arguments)
 
-    def _start(self, given: dict[str, Any]) -> None:
-        """Take the arguments, each by its name."""
-        raise NotImplementedError
-
     def get_config(self) -> dict[str, Any]:
         config = {**super().get_config(), "activation": keras.saving.serialize_keras_object(self.entry)}
         for name in self.__signature__.parameters:
             config[name] = keras.saving.serialize_keras_object(self._argument(name))
         return config
-
-    def _argument(self, name: str) -> Any:
-        return getattr(self, name)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
@@ -86,20 +84,19 @@ class Layer(keras.layers.Layer):
         # What is serialized of the arguments is taken by Keras' own getters.
         return made(**{name: value for name, value in config.items() if name != "activation"})
 
-
-class ElementwiseLayer(Layer):
-    """A layer that applies an activation to every element; its parameters may be learned, by default one for each channel."""
-
-    entry: ClassVar[Elementwise]
-    parameter_names: ClassVar[dict[str, str]]
-    """What the layer calls each parameter of the activation."""
+    @property
+    def applied(self) -> Activation:
+        """What the layer applies: another activation than that of its class where an argument says so."""
+        return self.entry
 
     def _start(self, given: dict[str, Any]) -> None:
+        """Take the arguments, each by its name."""
         for name, value in given.items():
             kind = name.rpartition("_")[2]
             setattr(self, name, _GETTERS[kind](value) if kind in _GETTERS and not _is_number(value) else value)
         layer, names = type(self).__name__, self.parameter_names
-        self._learned: tuple[str, ...] = learned(layer, self.entry, names, given.get("learnable"))
+        can_learn = {name: names[name] for name in learnable_names(self.entry)}
+        self._learned: tuple[str, ...] = learned(layer, self.entry, can_learn, given.get("learnable"))
         values = {name: given[_value_name(self, theirs)] for name, theirs in names.items()}
         check_values(layer, self.entry, names, {n: value for n, value in values.items() if _is_number(value)})
         for name, value in values.items():
@@ -123,6 +120,7 @@ class ElementwiseLayer(Layer):
                 other = self.parameter_names[bound]
                 raise ValueError(f"{type(self).__name__}: {theirs} is bounded by {other}: learn one of them, not both")
         bounds = {kind: values[bound] if isinstance(bound, str) else bound for kind, bound in parameter.bounds.items()}
+        bounds = {kind: bound for kind, bound in bounds.items() if math.isfinite(bound)}
         return Within(**bounds) if bounds else None
 
     def _argument(self, name: str) -> Any:
@@ -138,6 +136,22 @@ class ElementwiseLayer(Layer):
 
     def _weight_shape(self, shape: Shape) -> tuple[int, ...]:
         """Return the shape of a learned parameter, which broadcasts with the input."""
+        return ()
+
+    def parameter_values(self) -> list[Any]:
+        """Return the values of all parameters: numbers, or arrays of the backend where they are learned."""
+        return [
+            getattr(self, theirs).value if name in self._learned else getattr(self, theirs)
+            for name, theirs in self.parameter_names.items()
+        ]
+
+
+class ElementwiseLayer(Layer):
+    """A layer that applies an activation to every element; its parameters may be learned, by default one for each channel."""
+
+    entry: ClassVar[Elementwise]
+
+    def _weight_shape(self, shape: Shape) -> tuple[int, ...]:
         layer, dimensions = type(self).__name__, len(shape)
         shared, axis = self.shared_axes, self.channel_axis
         if shared is not None:
@@ -159,13 +173,6 @@ class ElementwiseLayer(Layer):
                 f"{shape}: say it in Input, name the axes in shared_axes, or learn one value for all with channel_axis=None"
             )
         return wanted  # type: ignore[return-value]
-
-    def parameter_values(self) -> list[Any]:
-        """Return the values of all parameters: numbers, or arrays of the backend where they are learned."""
-        return [
-            getattr(self, theirs).value if name in self._learned else getattr(self, theirs)
-            for name, theirs in self.parameter_names.items()
-        ]
 
     def call(self, inputs: Any) -> Any:
         return self.entry(inputs, *self.parameter_values())
@@ -208,7 +215,7 @@ class GatedLayer(ElementwiseLayer):
 
 
 class AxisLayer(Layer):
-    """A layer that applies a function along an axis."""
+    """A layer that applies a function along an axis; its parameters may be learned, one for all rows."""
 
     entry: ClassVar[AxisFunction]
 
@@ -219,17 +226,15 @@ class AxisLayer(Layer):
             raise TypeError(f"{type(self).__name__}: axis must be an integer or several, got {axis!r}")
         if several and len(axis) > 1 and (isinstance(self.entry.layout, Groups) or self.entry.operation.count > 1):
             raise ValueError(f"{type(self).__name__} changes the length of its axis, which must be one, got {axis}")
+        super()._start({name: value for name, value in given.items() if name != "axis"})
         self.axis: int | list[int] = list(axis) if several else axis
-        for name in self.entry.parameters:
-            self.entry.check(**{name: given[name]})
-            setattr(self, name, given[name])
 
     def call(self, inputs: Any) -> Any:
         """Apply the function."""
         return self._applied(inputs, None)
 
     def _applied(self, x: Any, mask: Any) -> Any:
-        values = {name: getattr(self, name) for name in self.entry.parameters}
+        values = dict(zip(self.parameter_names, self.parameter_values(), strict=True))
         axes = [k % len(x.shape) for k in self._axes(x)]
         where = {} if mask is None else {"where": _aligned(type(self).__name__, mask, x)}
         if len(axes) == 1:
@@ -297,7 +302,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _value_name(layer: ElementwiseLayer, theirs: str) -> str:
+def _value_name(layer: Layer, theirs: str) -> str:
     """Return the argument that gives a parameter's value, or the one it starts with."""
     return theirs if theirs in layer.__signature__.parameters else theirs + _INITIALIZER
 
@@ -322,9 +327,7 @@ def _elementwise_signature(entry: Activation, names: Mapping[str, str]) -> inspe
         default: Any = inspect.Parameter.empty if given is None else given
         arguments.append(inspect.Parameter(theirs + always * _INITIALIZER, _POSITIONAL, default=default, annotation=float))
     if names and not always:
-        usual = None if any(p.learnable for p in entry.parameters.values()) else False
-        annotation = "bool | str | Sequence[str] | None"
-        arguments.append(inspect.Parameter("learnable", _KEYWORD, default=usual, annotation=annotation))
+        arguments.append(_learnable_argument(entry))
     said = [f"{theirs}_{what}" for theirs in names.values() for what in _GETTERS if not (always and what == "initializer")]
     arguments += [inspect.Parameter(name, kind, default=None, annotation=Any) for name in said]
     if names:
@@ -334,6 +337,7 @@ def _elementwise_signature(entry: Activation, names: Mapping[str, str]) -> inspe
 
 
 def _axis_signature(entry: AxisFunction) -> inspect.Signature:
+    learnable = learnable_names(entry)
     required = [inspect.Parameter(n, _POSITIONAL, annotation=float) for n, p in entry.parameters.items() if p.default is None]
     axis = inspect.Parameter("axis", _POSITIONAL, default=-1, annotation="int | Sequence[int]")
     others = [
@@ -341,7 +345,13 @@ def _axis_signature(entry: AxisFunction) -> inspect.Signature:
         for n, p in entry.parameters.items()
         if p.default is not None
     ]
-    return inspect.Signature([*required, axis, *others])
+    said = [inspect.Parameter(f"{n}_{what}", _KEYWORD, default=None, annotation=Any) for n in learnable for what in _GETTERS]
+    return inspect.Signature([*required, axis, *others, *([_learnable_argument(entry)] if learnable else []), *said])
+
+
+def _learnable_argument(entry: Activation) -> inspect.Parameter:
+    usual = None if any(p.learnable for p in entry.parameters.values()) else False
+    return inspect.Parameter("learnable", _KEYWORD, default=usual, annotation="bool | str | Sequence[str] | None")
 
 
 _SAID = {
@@ -356,12 +366,15 @@ _SAID = {
 }
 
 
-def _documentation(entry: Activation, signature: inspect.Signature, names: Mapping[str, str]) -> str:
+def _documentation(
+    entry: Activation, signature: inspect.Signature, names: Mapping[str, str], own: Mapping[str, tuple[str, str]]
+) -> str:
+    said = {**_SAID, **own}
     lines = [entry.summary, "", f"    {entry.name} = {entry.formula}", "", "Parameters", "----------"]
     for name, argument in signature.parameters.items():
         ours = next((o for o, theirs in names.items() if name in (theirs, theirs + _INITIALIZER)), None)
-        if name in _SAID:
-            lines += [f"{name} : {_SAID[name][0]}", f"    {_SAID[name][1]}"]
+        if name in said:
+            lines += [f"{name} : {said[name][0]}", f"    {said[name][1]}"]
         elif ours is not None and (name == names[ours] or argument.default is not None):
             parameter = entry.parameters[ours]
             default = "" if parameter.default is None else f", default {parameter.default}"
@@ -378,13 +391,14 @@ def make_layer(entry: Activation, base: type[Layer] | None = None) -> type[Layer
     names: dict[str, str] = {}
     if isinstance(entry, AxisFunction):
         base = base or (AxisLayer if entry.masked is None else MaskedAxisLayer)
-        names = {name: name for name in entry.parameters}
+        names = fields["parameter_names"] = {name: name for name in entry.parameters}
         signature = _axis_signature(entry)
     else:
         base = base or (GatedLayer if isinstance(entry, Gated) else ElementwiseLayer)
         names = fields["parameter_names"] = _names(entry)
         signature = _elementwise_signature(entry, names)
-    documentation = _documentation(entry, signature, names)
+    signature = signature.replace(parameters=[*base.own_arguments, *signature.parameters.values()])
+    documentation = _documentation(entry, signature, names, {a.name: said for a, said in base.own_arguments.items()})
     made = type(class_name(entry.name), (base,), {**fields, "__signature__": signature, "__doc__": documentation})
     register(made, Layer)
     return made

@@ -9,7 +9,7 @@ import keras
 
 from nonlin.definition import Activation, AxisFunction, activations, get
 from nonlin.dialects import Call, dialect
-from nonlin.keras.layers import ElementwiseLayer, Layer
+from nonlin.keras.layers import Layer
 from nonlin.keras.making import layer
 from nonlin.keras.operations import Applied, AxisOperation, ElementwiseOperation, operation
 
@@ -150,10 +150,7 @@ def _list(names: set[str]) -> str:
 def activation_of(operation: Any) -> Found | None:
     """Return the activation that a layer, or an operation of a functional model, applies, and its parameters; or None."""
     if isinstance(operation, Layer):
-        names = (
-            operation.parameter_names if isinstance(operation, ElementwiseLayer) else {n: n for n in operation.entry.parameters}
-        )
-        return operation.entry, {ours: getattr(operation, theirs) for ours, theirs in names.items()}
+        return operation.applied, {ours: getattr(operation, theirs) for ours, theirs in operation.parameter_names.items()}
     if isinstance(operation, Applied):
         return operation.activation.root, {n: p.default for n, p in operation.activation.parameters.items()}
     if isinstance(operation, keras.layers.ReLU):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import keras
 
-from nonlin.catalogue.rectifiers import leaky_relu, rrelu
-from nonlin.definition import Gated, get
+from nonlin.catalogue.learnable import rational
+from nonlin.catalogue.rectifiers import leaky_relu, rrelu, step
+from nonlin.catalogue.self_gated import gelu, gelu_tanh
+from nonlin.definition import Elementwise, Gated, get
+from nonlin.fitting import fit_rational
 from nonlin.keras.layers import ElementwiseLayer, Layer
 from nonlin.keras.saving import PACKAGE
 from nonlin.keras.shapes import Shape
+
+
+def _argument(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
 
 
 class Randomized(ElementwiseLayer):
@@ -32,8 +41,89 @@ class Randomized(ElementwiseLayer):
         return leaky_relu(inputs, lower + (upper - lower) * drawn)
 
 
+class Approximate(ElementwiseLayer):
+    """GELU, also that by tanh, as ``keras.activations.gelu`` has it."""
+
+    own_arguments: ClassVar[Mapping[inspect.Parameter, tuple[str, str]]] = {
+        _argument("approximate", False, bool): ("bool", "Whether to take the tanh in place of the error function.")
+    }
+
+    def _start(self, given: dict[str, Any]) -> None:
+        if not isinstance(given["approximate"], bool):
+            raise TypeError(f"{type(self).__name__}: approximate must be True or False, got {given['approximate']!r}")
+        super()._start(given)
+
+    @property
+    def applied(self) -> Any:
+        return gelu_tanh if self.approximate else self.entry
+
+    def call(self, inputs: Any) -> Any:
+        return self.applied(inputs)
+
+
+class Surrogate(ElementwiseLayer):
+    """Heaviside's step, with the gradient of something smoother.
+
+    References
+    ----------
+    Bengio et al. 2013 (straight-through), arXiv:1308.3432; Neftci et al. 2019 (surrogate gradients), arXiv:1901.09948
+    """
+
+    own_arguments: ClassVar[Mapping[inspect.Parameter, tuple[str, str]]] = {
+        _argument("surrogate", None, "activation or str"): (
+            "activation or str, optional",
+            "Whose derivative is the gradient: 'sigmoid', 'arctan', 'identity' (straight through)... It is 0 without.",
+        ),
+        _argument("scale", 1.0, float): ("float", "How steep it is: the surrogate of scale*x."),
+    }
+
+    def _start(self, given: dict[str, Any]) -> None:
+        layer, surrogate, scale = type(self).__name__, given["surrogate"], given["scale"]
+        if isinstance(surrogate, dict):
+            surrogate = keras.saving.deserialize_keras_object(surrogate)
+        found = None if surrogate is None else get(surrogate)
+        if found is not None and (not isinstance(found, Elementwise) or isinstance(found, Gated)):
+            raise ValueError(f"{layer}: surrogate must be an elementwise activation, got {found.name}")
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not scale > 0:
+            raise ValueError(f"{layer}: scale must be a number > 0, got {scale!r}")
+        super()._start({**given, "surrogate": found})
+
+    def call(self, inputs: Any) -> Any:
+        y = super().call(inputs)
+        if self.surrogate is None or not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
+            return y
+        ops = keras.ops
+        smooth = self.surrogate(self.scale * inputs)
+        # The difference is 0, and NaN where the surrogate is infinite: nothing to be added there.
+        return ops.stop_gradient(y) + ops.nan_to_num(smooth - ops.stop_gradient(smooth))
+
+
+class Fitted(ElementwiseLayer):
+    """A rational function, which can start as a fit of another activation."""
+
+    @classmethod
+    def fitted(cls, activation: Any, interval: tuple[float, float] = (-3.0, 3.0), **arguments: Any) -> Fitted:
+        """Make a layer whose coefficients start as those that fit an activation on an interval.
+
+        Parameters
+        ----------
+        activation : activation, callable or str
+        interval : tuple of float
+        **arguments
+            As for the class.
+
+        Examples
+        --------
+        >>> import numpy, nonlin.keras
+        >>> layer = nonlin.keras.Rational.fitted("tanh")
+        >>> bool(abs(layer(numpy.ones((1, 1)))[0, 0] - 0.7616) < 1e-3)
+        True
+        """
+        return cls(**fit_rational(activation, interval), **arguments)
+
+
 #: The layers that have a base of their own.
-BASES: dict[Any, type[Layer]] = {rrelu: Randomized}
+BASES: dict[Any, type[Layer]] = {rrelu: Randomized, gelu: Approximate, step: Surrogate, rational: Fitted}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
