@@ -1,7 +1,9 @@
 """Two networks that do not learn: what is wrong, the cure in one line, before and after.
 
-python examples/is_it_alive.py            # a minute
-python examples/is_it_alive.py --quick    # smaller and shorter: how it goes, not what it comes to
+    python examples/is_it_alive.py            # a minute
+    python examples/is_it_alive.py --quick    # smaller and shorter: how it goes, not what it comes to
+
+docs/diagnosis.md has what it prints, and what that means.
 """
 
 import sys
