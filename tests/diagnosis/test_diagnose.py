@@ -155,6 +155,29 @@ def test_of_a_pair_the_gate_is_judged(name: str) -> None:
     assert report.followers["first"] is None
 
 
+class ByHand(nn.Module):
+    """Layers written as products, as in a book, and relu called in forward."""
+
+    def __init__(self, like: nn.Sequential) -> None:
+        super().__init__()
+        linear = [layer for layer in like if isinstance(layer, nn.Linear)]
+        self.weights = nn.ParameterList([layer.weight.detach().T.clone() for layer in linear])
+        self.biases = nn.ParameterList([layer.bias.detach().clone() for layer in linear])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for weight, bias in list(zip(self.weights, self.biases, strict=True))[:-1]:
+            x = (x @ weight + bias).relu()
+        return torch.matmul(x, self.weights[-1]) + self.biases[-1]
+
+
+def test_products_with_parameters_are_layers() -> None:
+    like = mlp(depth=10, width=64)
+    want, found = nl.diagnose(like, X, Y, loss=CE), nl.diagnose(ByHand(like), X, Y, loss=CE)
+    assert [(f.rule, f.severity, f.units, f.cause) for f in want.findings] == [
+        (f.rule, f.severity, f.units, f.cause) for f in found.findings
+    ]
+
+
 def test_slopes_and_rows_are_no_sites() -> None:
     model = Ours(lambda x: nl.softmax(x) * nl.gelu.derivative(x) + nl.bilinear(x, x))
     assert [row.activation for row in nl.diagnose(model, X).layers] == ["leaky_relu"]

@@ -128,12 +128,11 @@ def recycle(
     for finding in report.findings:
         if finding.rule in rules and finding.layer is not None and finding.units:
             units.setdefault(finding.layer, set()).update(finding.units)
-    unknown = [layer for layer in units if layer not in modules]
-    if unknown:
-        raise DiagnosisError(f"recycle: the report is of another model: there is no layer {unknown[0]!r}")
+    if units and not any(layer in modules for layer in units):
+        raise DiagnosisError(f"recycle: there is no layer {next(iter(units))!r}: is the report of this model?")
     changes = []
     for layer, chosen in units.items():
-        incoming = modules[layer]
+        incoming = modules.get(layer)
         outgoing = report.followers.get(layer)
         places = sorted(chosen)
         if not isinstance(incoming, _LAYERS) or outgoing is None or not isinstance(modules.get(outgoing), _LAYERS):

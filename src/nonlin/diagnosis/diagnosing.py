@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from nonlin.diagnosis import rules
+from nonlin.diagnosis.data import DiagnosisError
 from nonlin.diagnosis.evidence import Evidence, gather
+from nonlin.diagnosis.keras import diagnose_elsewhere
 from nonlin.diagnosis.report import LayerRow, Report
+from nonlin.diagnosis.sites import is_keras
 from nonlin.torch.recognition import activation_of
 
 
@@ -23,19 +27,20 @@ def diagnose(
     mask: Any = None,
     samples: int = 10_000,
 ) -> Report:
-    """Look at a PyTorch model while it runs on data: is it alive, how sure is that, why, and what helps.
+    """Look at a PyTorch or Keras model while it runs on data: is it alive, how sure is that, why, and what helps.
 
     The model is left exactly as it was: mode, buffers, gradients, hooks, random numbers, also if something is raised.
 
     Parameters
     ----------
-    model : Module
-        Also one that torch.compile or data parallelism wrapped: the model inside is looked at.
+    model : Module or keras.Model
+        Also one that torch.compile or data parallelism wrapped: the model inside is looked at. A model of Keras on another
+        backend than torch is saved, and looked at in a process where Keras computes with torch.
     data : tensor, array, DataLoader or iterable of batches
         Rows are samples. A batch is (inputs, target), inputs, or a dict of keyword arguments with ``labels``.
     target : tensor or array, optional
     loss : callable, optional
-        ``loss(output, target)``, such as ``nn.CrossEntropyLoss()``. It is looked at, too.
+        ``loss(output, target)``, such as ``nn.CrossEntropyLoss()``, or a loss of Keras. It is looked at, too.
     optimizer : Optimizer, optional
         Its learning rate and parameters are looked at; no step is made.
     mask : tensor or array of bool, optional
@@ -62,6 +67,10 @@ def diagnose(
     >>> [(finding.rule, finding.layer, finding.units) for finding in report.of("dead-units") if 1 in finding.units]
     [('dead-units', '0', [1])]
     """
+    if optimizer is not None and not hasattr(optimizer, "param_groups"):
+        raise DiagnosisError(f"the optimizer must be one of torch.optim, got {type(optimizer).__name__}: leave it out")
+    if is_keras(model) and not isinstance(model, nn.Module):
+        return diagnose_elsewhere(model, data, target, loss, mask, samples)
     return report_of(gather(model, data, target, loss, optimizer, mask, samples))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from nonlin.diagnosis.data import Batch, DiagnosisError, batches
-from nonlin.diagnosis.sites import Origin, Probe, Site, Weighted
+from nonlin.diagnosis.sites import Origin, Probe, Site, Weighted, is_keras, parameters_of
 from nonlin.diagnosis.unchanged import unchanged
 
 
@@ -125,7 +125,7 @@ def gather(model: nn.Module, data: Any, target: Any, loss: Any, optimizer: Any, 
     model = bare(model)
     probe = Probe(model)
     inputs, outputs = Stream(), Stream()
-    squares: dict[str, float | None] = {name: None for name, p in model.named_parameters() if p.requires_grad}
+    squares: dict[str, float | None] = {name: None for name, p in parameters_of(model) if p.requires_grad}
     generators = tuple(g for g in (getattr(data, "generator", None),) if isinstance(g, torch.Generator))
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     origin: Origin | None = None
@@ -234,7 +234,7 @@ def _loss(loss: Any, out: Tensor, target: Tensor | None) -> Tensor:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # shapes that broadcast are a finding, not a warning
-                value = loss(out, target)
+                value = loss(target, out) if is_keras(loss) else loss(out, target)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             first = str(error).strip().partition("\n")[0]
             raise DiagnosisError(
@@ -255,7 +255,7 @@ def _loss(loss: Any, out: Tensor, target: Tensor | None) -> Tensor:
 
 def _backward(value: Tensor, model: nn.Module, squares: dict[str, float | None]) -> None:
     """Differentiate without writing into the parameters' ``grad``, where hooks of others may wait for it."""
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    named = [(name, p) for name, p in parameters_of(model) if p.requires_grad]
     if not value.requires_grad or not named:
         return
     try:

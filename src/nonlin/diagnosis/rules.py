@@ -16,7 +16,7 @@ from nonlin.definition import Elementwise
 from nonlin.diagnosis.evidence import Evidence
 from nonlin.diagnosis.report import Finding, Severity
 from nonlin.diagnosis.shape import shape_of
-from nonlin.diagnosis.sites import Site, Weighted
+from nonlin.diagnosis.sites import Site, Weighted, is_keras, parameters_of
 from nonlin.diagnosis.theory import born_dead_probability
 
 MANY = 0.5
@@ -155,11 +155,23 @@ def findings(e: Evidence) -> list[Finding]:
     for finding in found:
         used = names.get(finding.layer, "relu")
         cures = [cure.replace("ACTIVATION", used) for cure in CURES[finding.rule]]
-        finding.cures = finding.cures or [cure for cure in cures if f"'{used}': '{used}'" not in cure]
+        cures = [cure for cure in cures if f"'{used}': '{used}'" not in cure]
+        finding.cures = finding.cures or (_of_keras(cures, used) if is_keras(e.model) else cures)
         if finding.cause not in worse:
             possible = (c for c in CAUSES.get(finding.rule, ()) if (finding.rule, c) not in said)
             finding.cause = next((c for c in possible if c in worse and c != finding.rule), None)
     return sorted(found, key=lambda f: (f.severity == "info", f.cause is not None, order[f.severity]))
+
+
+def _of_keras(cures: list[str], used: str) -> list[str]:
+    """Return cures in the words of Keras' room; those that are functions of modules are left out."""
+    words = {
+        "nonlin.torch.init_(model)": f"kernel_initializer=nonlin.keras.initializers.ExactGain('{used}')",
+        "nonlin.torch.replace": "nonlin.keras.replace",
+    }
+    for before, after in words.items():
+        cures = [cure.replace(before, after) for cure in cures]
+    return [cure for cure in cures if "nonlin.diagnosis." not in cure and "torch." not in cure]
 
 
 # --- units --------------------------------------------------------------------------------------------------------------
@@ -224,7 +236,7 @@ def _units(e: Evidence) -> Iterator[Finding]:
 def _numbers(e: Evidence) -> Iterator[Finding]:
     if e.inputs.bad:
         yield Finding("non-finite", "error", "input", f"{e.inputs.bad} numbers of the inputs are NaN or infinite")
-    bad = [name for name, p in e.model.named_parameters() if not bool(torch.isfinite(p).all())]
+    bad = [name for name, p in parameters_of(e.model) if not bool(torch.isfinite(p).all())]
     for name in bad:
         layer, _, kind = name.rpartition(".")
         yield Finding("non-finite", "error", layer, f"{kind} has NaN or infinity")
@@ -331,7 +343,9 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
         _, spreads = _spreads(e)
         if not spreads or not min(spreads) < 10 * COLLAPSED * spreads[0]:
             return
-    following = {s.layer: s for s in e.sites if s.call == 0}
+    following: dict[str, Site] = {}
+    for site in e.sites:
+        following.setdefault(site.layer, site)
     chains: dict[str, tuple[float, int]] = {}  # up to a layer: the product of the factors, and how many there are
     for layer in e.weighted:
         weight, before = _weight_of(layer), layer.before
@@ -517,6 +531,8 @@ def _output(e: Evidence) -> Iterator[Finding]:
     layer = origin.layer if origin is not None else None
     name = getattr(loss, "__name__", type(loss).__name__)
     key = name.lower().replace("_", "")
+    if is_keras(loss) and "crossentropy" in key:
+        key = ("bce" if "binary" in key else "crossentropy") + ("withlogitsloss" if loss.from_logits else "loss")
 
     def wrong(text: str, cure: str) -> Finding:
         return Finding("wrong-output-activation", "error", layer, text, cures=[cure])
@@ -524,7 +540,10 @@ def _output(e: Evidence) -> Iterator[Finding]:
     probabilities = out.one_sums and out.least >= 0
     squashed = last in ("sigmoid", "tanh", "softsign", "hard_sigmoid", "hard_tanh")
     cut = last in ("relu", "relu6", "softplus", "elu", "silu", "gelu", "leaky_relu", "selu", "mish")
-    if "crossentropy" in key and "binary" not in key:
+    if key == "crossentropyloss" and is_keras(loss):
+        if not probabilities:
+            yield wrong(f"{name} wants probabilities, and the model ends in {last or 'a linear layer'}", "from_logits=True")
+    elif "crossentropy" in key and "binary" not in key:
         classes = target is not None and not target.is_floating_point()
         if probabilities or last == "softmax":
             yield wrong(f"{name} wants logits, and the model ends in softmax", "leave the softmax out of the model")
@@ -556,7 +575,7 @@ def _output(e: Evidence) -> Iterator[Finding]:
                 f"{name} wants logits, and the model ends in {last or 'probabilities'}",
                 f"leave the {last or 'softmax'} at the end out",
             )
-    elif key in ("mseloss", "l1loss", "smoothl1loss", "huberloss", "l1loss", "mseloss") and target is not None:
+    elif key in ("mseloss", "l1loss", "smoothl1loss", "huberloss", "meansquarederror") and target is not None:
         goal = target.detach().double()
         low, high = float(goal.min()), float(goal.max())
         if (
@@ -599,7 +618,7 @@ def _learning_rate(e: Evidence) -> Iterator[Finding]:
     if e.optimizer is None:
         return
     kind = type(e.optimizer).__name__
-    names = {id(p): name for name, p in e.model.named_parameters()}
+    names = {id(p): name for name, p in parameters_of(e.model)}
     worst: tuple[float, str, float] | None = None
     for group in e.optimizer.param_groups:
         rate = float(group["lr"])

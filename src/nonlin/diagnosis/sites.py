@@ -6,6 +6,7 @@ activation, so that a unit is a channel of a convolution or a feature of a linea
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,9 @@ CONVOLUTIONS: tuple[Any, ...] = (
     torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
 )  # fmt: skip
 LINEAR: tuple[Any, ...] = (F.linear, torch.addmm)
+#: Linear where the second operand is made of parameters, as Keras' layers write it, and many by hand.
+PRODUCTS = ("matmul", "__matmul__", "mm")
+SUMS = ("add", "__add__", "add_", "__iadd__", "__radd__")
 NORMS: tuple[Any, ...] = (F.batch_norm, F.layer_norm, F.group_norm, F.instance_norm, F.rms_norm, torch.layer_norm)
 DROPOUTS: tuple[Any, ...] = (F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout)
 POOLS = ("max_pool", "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d")
@@ -151,7 +155,7 @@ class Probe(TorchFunctionMode):
         self.mask: Tensor | None = None
         #: Activations whose insides are theirs: ours, and those of transformers. torch's own are one call, which is seen.
         self._whole = {m for m in model.modules() if type(m) is not getattr(nn, type(m).__name__, None) and _is_whole(m)}
-        self._owners = {id(p): self._name_of(m) for m in model.modules() for p in m._parameters.values() if p is not None}
+        self._owners = _owners(model)
         self._first = True
 
     def _name_of(self, module: nn.Module) -> str:
@@ -164,6 +168,7 @@ class Probe(TorchFunctionMode):
         """Watch one pass over a batch, or what remains of one: within a module whose call has begun."""
         self.samples, self.mask = samples, mask
         self._origins: Any = WeakIdKeyDictionary()
+        self._shaped: Any = WeakIdKeyDictionary()  # parameters that were transposed and the like: whose they are
         self._counts: dict[tuple[str, str], int] = {}
         self._stack: list[str] = []
         self._within = 0  # our own layers, whose insides are theirs
@@ -389,6 +394,18 @@ class Probe(TorchFunctionMode):
         if function in LINEAR or function in CONVOLUTIONS:
             self._put(result, self._weighted(function, args, kwargs, result))
             return
+        operands = _tensors(args)
+        if name in PRODUCTS and len(operands) == 2 and operands[1].dim() == 2 and self._owner(operands[1]) is not None:
+            given = {"input": operands[0], "weight": operands[1].T}
+            self._put(result, self._linear(self._owner(operands[1]) or "", given, result))
+            return
+        if operands and operands[0] not in self._origins and (owner := self._owner(operands[0])) is not None:
+            if name in SHAPES or name == "__get__":
+                self._shaped[result] = owner
+            return
+        if name in SUMS and len(operands) == 2 and self._is_bias(*operands):
+            self._put(result, self._origins[operands[0]])
+            return
         tensors = [t for t in _tensors(args) + _tensors(tuple(kwargs.values())) if t in self._origins]
         if not tensors:
             return
@@ -404,7 +421,7 @@ class Probe(TorchFunctionMode):
             origin = replace(origin, bent=True, direct=False, last=name)
         elif any(name.startswith(pool) for pool in POOLS):
             origin = replace(self._moved(origin, result), bent=True, last="")
-        elif name in ("add", "__add__", "add_", "__iadd__", "__radd__") and len({self._origins[t] for t in tensors}) > 1:
+        elif name in SUMS and len({self._origins[t] for t in tensors}) > 1:
             origin = replace(self._moved(origin, result), added=True, direct=False, last="")
         else:
             origin = replace(self._moved(origin, result), direct=False, bent=origin.bent or len(tensors) > 1, last="")
@@ -440,15 +457,55 @@ class Probe(TorchFunctionMode):
         given = dict(zip(names, args, strict=False)) | dict(kwargs)
         given = {{"mat1": "input", "mat2": "weight"}.get(key, key): value for key, value in given.items()}
         weight = given.get("weight")
-        place = self._place
-        layer = self._owners.get(id(weight), place)
-        axis = -1 if function in LINEAR else result.dim() - (weight.dim() - 1 if isinstance(weight, Tensor) else 1)
+        layer = self._owner(weight) or self._place
+        if function in LINEAR:
+            return self._linear(layer, given, result)
+        groups = kwargs.get("groups", args[6] if function in CONVOLUTIONS[:3] and len(args) > 6 else 1)
+        axis = result.dim() - (weight.dim() - 1 if isinstance(weight, Tensor) else 1)
+        return self._linear(layer, given, result, "convolution", axis, groups)
+
+    def _linear(
+        self, layer: str, given: Mapping[str, Any], result: Tensor, kind: str = "linear", axis: int = -1, groups: int = 1
+    ) -> Origin:
         if self._first:
-            groups = kwargs.get("groups", args[6] if function in CONVOLUTIONS[:3] and len(args) > 6 else 1)
             before = self._origins.get(given.get("input"))
-            kind = "linear" if function in LINEAR else "convolution"
-            self.weighted.append(Weighted(layer, before, weight, given.get("bias"), kind, groups))
+            self.weighted.append(Weighted(layer, before, given.get("weight"), given.get("bias"), kind, groups))
         return Origin(layer, axis, result.shape[axis])
+
+    def _owner(self, tensor: Any) -> str | None:
+        """Return the layer whose parameter a tensor is, or is made of by a change of shape."""
+        found: str | None = self._owners.get(id(tensor)) or self._shaped.get(tensor)
+        return found
+
+    def _is_bias(self, tensor: Tensor, other: Tensor) -> bool:
+        """Whether a sum only adds the bias of the layer that made a tensor."""
+        origin = self._origins.get(tensor)
+        if origin is None or not origin.direct or origin.bent or origin.normed or self._owner(other) is None:
+            return False
+        if other.numel() != origin.units:
+            return False
+        if self._first and self.weighted and self.weighted[-1].layer == origin.layer and self.weighted[-1].bias is None:
+            self.weighted[-1] = replace(self.weighted[-1], bias=other.reshape(-1))
+        return True
+
+
+def _owners(model: nn.Module) -> dict[int, str]:
+    """Return the layer whose each parameter is: its module, or itself where a module has several matrices."""
+    named = [(name, name.rpartition(".")[0], p) for name, p in parameters_of(model)]
+    matrices = Counter(module for _, module, p in named if p.dim() > 1)
+    return {id(p): name if matrices[module] > 1 else module or type(model).__name__ for name, module, p in named}
+
+
+def is_keras(held: Any) -> bool:
+    """Whether a model, or a loss, is one of Keras, on whatever backend."""
+    return any(cls.__module__.startswith("keras.") for cls in type(held).__mro__)
+
+
+def parameters_of(model: Any) -> list[tuple[str, Tensor]]:
+    """Return a model's parameters by name: layer and kind, with a dot between them."""
+    if not is_keras(model):
+        return list(model.named_parameters())
+    return [(f"{layer.name}.{v.name}", v.value) for layer in model._flatten_layers() for v in layer._trainable_variables]
 
 
 def _is_whole(module: nn.Module) -> bool:
