@@ -163,8 +163,11 @@ class Report:
             return "No fault found." if self.layers else "No fault found, but no activation was seen either."
         roots = [finding for finding in worse if finding.cause is None]
         rest = len(worse) - len(roots)
-        more = f", from which {rest} more {'follows' if rest == 1 else 'follow'}" if rest else ""
-        return f"{len(roots)} {'cause' if len(roots) == 1 else 'causes'} of trouble{more}."
+        what = "it" if len(roots) == 1 else "them"
+        more = f"; {rest} more {'finding comes' if rest == 1 else 'findings come'} from {what}" if rest else ""
+        names = list(dict.fromkeys(finding.rule for finding in roots))
+        listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        return f"{'Cause' if len(roots) == 1 else 'Causes'} of trouble: {listed}{more}."
 
     @property
     def notes(self) -> list[str]:
@@ -231,19 +234,24 @@ class Report:
 
     def _body(self) -> str:
         head, rows = self._rows()
-        parts = [f"<h1>{escape(self.headline)}</h1>", f"<p>{escape(self.covered)}</p>"]
+        verdict = f'<div class="verdict"><p>{escape(self.headline)}</p><p>{escape(self.covered)}</p></div>'
+        parts = ["<h1>Is this network alive?</h1>", verdict]
         for finding in (f for f in self.findings if f.severity != "info"):
             where = f"<code>{escape(finding.layer)}</code>: " if finding.layer else ""
-            why = f" It comes from <b>{escape(finding.cause)}</b>." if finding.cause else ""
+            why = f"; it comes from <b>{escape(finding.cause)}</b>" if finding.cause else ""
             cures = "".join(f"<li>{escape(cure)}</li>" for cure in finding.cures) if finding.cause is None else ""
             title = f"{finding.severity}: {finding.rule}"
             parts.append(
-                f"<h3>{title}</h3><p>{where}{escape(finding.message)}{why}</p>" + (f"<ol>{cures}</ol>" if cures else "")
+                f"<h3>{title}</h3><p>{where}{escape(finding.message)}{why}.</p>" + (f"<ol>{cures}</ol>" if cures else "")
             )
         if self.notes:
             parts.append("<h3>worth a note</h3><ul>" + "".join(f"<li>{escape(note)}</li>" for note in self.notes) + "</ul>")
         if rows:
-            parts.append('<h2>Layers</h2><div class="wide"><table>' + _tr(head, "th") + "".join(_tr(r, "td") for r in rows))
+            parts.append(
+                '<h2>Layers</h2><div class="scroll" tabindex="0" role="region" aria-label="Layers"><table>'
+                + _tr(head, "th")
+                + "".join(_tr(r, "td") for r in rows)
+            )
             parts.append("</table></div>")
         if len(self.layers) > 1:
             signal = {"signal": [row.spread_z for row in self.layers], "gradient": [row.gradient for row in self.layers]}
