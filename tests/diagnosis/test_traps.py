@@ -197,3 +197,24 @@ def test_nothing_is_fetched_from_a_device_while_units_are_counted() -> None:
     health = Health(nl.relu)
     z = torch.empty(64, 8, device="meta")
     health.update(z, z, slope=z, output=z)
+
+
+def test_units_are_judged_by_the_data_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap 12: a unit that is dead on one rank's share may fire on another's."""
+    model = Net()
+    with torch.no_grad():
+        model.first.weight[3], model.first.bias[3] = torch.eye(16)[0], -X[:, 0].max() + 1e-3  # fires in one sample
+    share = int(X[:, 0].argmax() < N // 2)  # that which does not have it
+    shares, kept = X.split(N // 2), []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat, group: kept.append(flat.clone()))
+    assert 3 not in dead(nl.diagnose(model, shares[1 - share], group=True), "first")
+    others = iter(kept)
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat, group: flat.add_(next(others)))
+    assert 3 in dead(nl.diagnose(model, shares[share]), "first")
+    found, want = nl.diagnose(model, shares[share], group=True), nl.diagnose(model, X)
+    assert dead(found, "second") == dead(want, "second") == PLANTED
+    assert 3 not in dead(found, "first")
+    assert {f.n for f in found.of("dead-units")} == {N}
+    for a, b in zip(found.layers, want.layers, strict=True):
+        assert (a.dead, a.always_on, a.rare) == (b.dead, b.always_on, b.rare)
+        assert a.rms_z == pytest.approx(b.rms_z)

@@ -26,6 +26,7 @@ def diagnose(
     optimizer: Any = None,
     mask: Any = None,
     samples: int = 10_000,
+    group: Any = None,
 ) -> Report:
     """Look at a PyTorch or Keras model while it runs on data: is it alive, how sure is that, why, and what helps.
 
@@ -47,6 +48,8 @@ def diagnose(
         True where a token is one; that of a dict of keyword arguments is its ``attention_mask``.
     samples : int
         How many are looked at, at most.
+    group : ProcessGroup or True, optional
+        Each of its ranks (True: all) calls this with its share of the data, and units are judged by all shares together.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def diagnose(
         raise DiagnosisError(f"the optimizer must be one of torch.optim, got {type(optimizer).__name__}: leave it out")
     if is_keras(model) and not isinstance(model, nn.Module):
         return diagnose_elsewhere(model, data, target, loss, mask, samples)
-    return report_of(gather(model, data, target, loss, optimizer, mask, samples))
+    return report_of(gather(model, data, target, loss, optimizer, mask, samples, group))
 
 
 def report_of(evidence: Evidence) -> Report:

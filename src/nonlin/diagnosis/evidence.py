@@ -120,7 +120,9 @@ def bare(model: Any) -> nn.Module:
             return found
 
 
-def gather(model: nn.Module, data: Any, target: Any, loss: Any, optimizer: Any, mask: Any, most: int) -> Evidence:
+def gather(
+    model: nn.Module, data: Any, target: Any, loss: Any, optimizer: Any, mask: Any, most: int, group: Any = None
+) -> Evidence:
     """Run a model over data and return what was seen; the model is left as it was."""
     model = bare(model)
     probe = Probe(model)
@@ -170,6 +172,9 @@ def gather(model: nn.Module, data: Any, target: Any, loss: Any, optimizer: Any, 
         squares[name] = None if square is None else float(square) ** 0.5
     if output is not None and origin is not None and probe.order:
         _mark_final(probe, origin)
+    if group is not None:
+        for key in probe.order:
+            probe.sites[key].health.pool(group)
     return Evidence(
         model=model,
         sites=[probe.sites[key] for key in probe.order],

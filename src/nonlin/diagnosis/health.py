@@ -179,6 +179,16 @@ class Health:
         squares = _norm(self._by_unit(gradient, axis), dtype=wide).square()
         self._add("output_gradient" if of_output else "gradient", squares)
 
+    def pool(self, group: Any) -> None:
+        """Add up what all ranks of a process group have counted, each of the same layer."""
+        names = sorted(self._sums)
+        counts = torch.tensor([self._samples, self._values], dtype=torch.float64)
+        flat = torch.cat([counts.to(self._sums[names[0]].device), *(self._sums[name].flatten() for name in names)])
+        torch.distributed.all_reduce(flat, group=None if group is True else group)
+        self._samples, self._values = int(flat[0]), int(flat[1])
+        parts = flat[2:].split([self._sums[name].numel() for name in names])
+        self._sums = {name: part.reshape(self._sums[name].shape) for name, part in zip(names, parts, strict=True)}
+
     def _by_unit(self, tensor: torch.Tensor, axis: int) -> torch.Tensor:
         """Return it as (*stack, samples, places, units)."""
         tensor = tensor.movedim(axis, -1)
