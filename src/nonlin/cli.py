@@ -825,7 +825,7 @@ def diagnose(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Diagnose a PyTorch network: is it alive, how sure is that, why, and what helps.
+    """Diagnose a PyTorch or Keras network: is it alive, how sure is that, why, and what helps.
 
     Exit code 0 if nothing is worse than a note, 1 for warnings, 3 for errors.
 
@@ -848,6 +848,8 @@ def diagnose(
         found = load(data, target)
         features, goals = (prepare(found, np.arange(len(found))).features if scale else as_they_are(found)), found.target
         network = _network(model, found.features, found.outputs)
+        if weights is not None and not isinstance(network, torch.nn.Module):
+            _fail("--weights takes a state_dict, which is PyTorch's: load those of a model of Keras where it is made")
         if weights is not None:
             network.load_state_dict(torch.load(weights, weights_only=True))
         kind = None if loss is None else getattr(torch.nn, loss, None)
@@ -868,19 +870,22 @@ def _network(text: str, features: int, outputs: int) -> Any:
     """Return the module that FILE.py:NAME is, or makes; a function may ask for the numbers of features and outputs."""
     import torch
 
+    from nonlin.diagnosis.sites import is_keras
+
     if not wanted.is_in_file(text):
         _fail(f"the model must be FILE.py:NAME, got {text!r}")
     try:
         found = wanted.from_file(text)
     except wanted.WantedError as error:
         _fail(str(error))
-    if callable(found) and not isinstance(found, torch.nn.Module):
+    if callable(found) and not isinstance(found, torch.nn.Module) and not is_keras(found):
         known = {"features": features, "outputs": outputs, "classes": outputs}
         asked = [name for name, p in inspect.signature(found).parameters.items() if p.default is p.empty]
         strange = [name for name in asked if name not in known]
         if strange:
             _fail(f"{text} wants {strange[0]}: a function that makes a model may ask for features and outputs, nothing else")
         found = found(**{name: known[name] for name in asked})
-    if not isinstance(found, torch.nn.Module):
-        _fail(f"{text} is {'not there' if found is None else 'a ' + type(found).__name__}, not a torch.nn.Module")
+    if not isinstance(found, torch.nn.Module) and not is_keras(found):
+        what = "not there" if found is None else f"a {type(found).__name__}"
+        _fail(f"{text} is {what}, not a torch.nn.Module or a model of Keras")
     return found
