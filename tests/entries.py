@@ -63,8 +63,16 @@ def evaluate(
     return nl.activations[name].derivative(np.asarray(x, dtype), order=order, **values)
 
 
-def excused(entry: nl.Elementwise, order: int, x: Any, want: Any, error: Any, given: Mapping[str, float]) -> Any:
+def excused(
+    entry: nl.Elementwise,
+    order: int,
+    x: Any,
+    want: Any,
+    error: Any,
+    given: Mapping[str, float],
+    limit: float = CANCELLED_ERROR["float32"],
+) -> Any:
     """Where float32 results may have such absolute errors because terms cancel; x and what is wanted in float64."""
     formula = substitute(largest_term(entry.derivative_formula(order)), {n: Constant(v) for n, v in given.items()})
     size = make_ufunc(Function("size", (canonical(formula),), ("x",), {}))
-    return cancels(want, size(x)) & (error <= CANCELLED_ERROR["float32"])
+    return cancels(want, size(x)) & (error <= limit)

@@ -128,6 +128,22 @@ def test_dtypes(name: str) -> None:
     assert entry(jnp.arange(-3, 4)).dtype == (jnp.int32 if name in ("relu", "hard_tanh") else jnp.float32)
 
 
+def test_no_promotion_is_needed() -> None:
+    x = jnp.asarray(X[:24]).reshape(4, 6)
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        for name in ("gelu", "elu", "swiglu", *ROWS):
+            function, count = applied(name)
+            jax.grad(lambda *a, function=function: function(*a).sum())(*[x] * count)
+        nl.leaky_relu(x.astype(jnp.bfloat16), 0.1)
+        nl.softmax(x, where=x > 0, temperature=0.5)
+
+
+def test_numbers_that_are_no_operands_are_those_of_other_frameworks() -> None:
+    # Of laplace's sigma, the digits that float32 has no place for are a hundred ulp of the result.
+    x = np.linspace(-2.5, 2.5, 501).astype(np.float32)
+    np.testing.assert_allclose(nl.laplace(jnp.asarray(x)), nl.laplace(x), rtol=8 * 2.0**-24)
+
+
 def test_a_branch_that_is_not_taken_leaves_no_nan() -> None:
     guarded = nl.activation(lambda x: nl.where(x > 0, nl.log(x), 0), name="guarded")
     assert jax.grad(guarded)(-1.0) == 0

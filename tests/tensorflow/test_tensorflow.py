@@ -15,16 +15,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # which instructions its bui
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
 import nonlin as nl
+from backends import LOST, backend
 from entries import ELEMENTWISE, WHOLE, excused, parameters
 from nonlin.definition import AxisFunction
 
 ROWS = {name: entry for name, entry in nl.activations.items() if isinstance(entry, AxisFunction)}
 #: A few entries of each kind.
-SAMPLE, SAMPLE_OF_ROWS = ["relu", "gelu", "elu", "gaussian"], ["softmax", "sparsemax", "maxout", "crelu"]
+SAMPLE, SAMPLE_OF_ROWS, SAVED = (
+    ["relu", "gelu", "elu", "gaussian"],
+    ["softmax", "sparsemax", "maxout", "crelu"],
+    ["mish", "swiglu"],
+)
 if WHOLE:
     SAMPLE, SAMPLE_OF_ROWS = list(ELEMENTWISE), list(ROWS)
+    SAVED = [name for name, entry in nl.activations.items() if entry.family != "own"]
 POINTS = np.concatenate([np.linspace(-9, 9, 61), np.linspace(-80, 80, 31), [0.0, 1e-6, -1e-6, 1e30, -1e30]]).astype(np.float32)
 FEW = np.array([-1.7, -0.6, 0.4, 2.9])
+ROOM = backend("tensorflow")
 TINY = np.finfo(np.float32).tiny
 
 
@@ -35,7 +42,7 @@ def close(got: Any, want: Any, ulps: float = 8) -> None:
 
 
 @pytest.mark.parametrize("mode", ["eager", "xla"])
-@pytest.mark.parametrize("name", SAMPLE)
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name not in LOST])
 def test_values_and_slopes_to_the_last_digits(name: str, mode: str) -> None:
     entry, given = ELEMENTWISE[name], {n: float(np.float32(v)) for n, v in parameters(name).items()}
     x = np.concatenate([POINTS, [np.nan, np.inf, -np.inf]]).astype(np.float32)
@@ -55,7 +62,8 @@ def test_values_and_slopes_to_the_last_digits(name: str, mode: str) -> None:
         # A result of less than 2^24 of the least normal number may come of terms that are flushed.
         unit = np.spacing(np.maximum(np.abs(want), 2.0**24 * TINY).astype(np.float32)).astype(float)
         error = np.abs(got - want)
-        bad = (error > 8 * unit) & ~excused(entry, order, x_there.astype(float), want, error, given)
+        cancelled = excused(entry, order, x_there.astype(float), want, error, given, ROOM.cancelled["float32"])
+        bad = (error > ROOM.ulps["float32"] * unit) & ~cancelled
         assert not bad.any(), (x_there[bad][:4], got[bad][:4], want[bad][:4])
 
 
@@ -99,6 +107,7 @@ def test_learned_parameters_broadcast(name: str) -> None:
     with tf.GradientTape() as tape:
         y = entry(tf.constant(POINTS[:61]), **{parameter: slopes})
     np.testing.assert_allclose(tape.gradient(y, slopes), want.sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(entry(tf.constant(FEW), **{parameter: 0.1}), entry(FEW, **{parameter: 0.1}), rtol=1e-15)
     # Another default is another number in the program.
     other = entry.with_(**{parameter: 0.75})
     close(other(tf.constant(POINTS[:61])), other(POINTS[:61]))
@@ -190,6 +199,7 @@ def test_a_learned_temperature_and_second_derivatives_of_rows() -> None:
         with tf.GradientTape() as inner:
             y = nl.softmax(x, temperature=temperature)[0, 0]
         gradient, by_temperature = inner.gradient(y, [x, temperature])
+    np.testing.assert_allclose(nl.softmax(x, temperature=0.1), nl.softmax(x.numpy(), temperature=0.1), rtol=1e-14)
     e = 1e-5
     ahead, behind = (nl.softmax.vjp(x.numpy() + np.array([[h, 0, 0]]), [[1.0, 0, 0]], temperature=1.3) for h in (e, -e))
     np.testing.assert_allclose(outer.jacobian(gradient, x)[0, :, 0, 0], ((ahead - behind) / (2 * e))[0], rtol=1e-8)
@@ -208,18 +218,25 @@ def test_a_learned_temperature_and_second_derivatives_of_rows() -> None:
 def test_a_saved_model_keeps_values_and_gradients(tmp_path: Path) -> None:
     module = tf.Module()
     module.slope = tf.Variable(0.3)
-    module.call = tf.function(
-        lambda x: nl.softmax(nl.gelu(nl.leaky_relu(x, module.slope))), input_signature=[tf.TensorSpec([None, 4], tf.float32)]
-    )
+
+    def call(x: Any) -> list[Any]:
+        results = [nl.softmax(nl.gelu(nl.leaky_relu(x, module.slope)))]
+        for name in SAVED:
+            given = parameters(name) if name in ELEMENTWISE else {"groups": 2} if name == "maxout" else {}
+            results.append(nl.activations[name](x, **given))
+        return results
+
+    module.call = tf.function(call, input_signature=[tf.TensorSpec([None, 4], tf.float32)])
     tf.saved_model.save(module, tmp_path, options=tf.saved_model.SaveOptions(experimental_custom_gradients=True))
     loaded = tf.saved_model.load(tmp_path)
     x = tf.constant([FEW], tf.float32)
     found = []
     for one in (module, loaded):
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            y = one.call(x)[:, 0]
-        found.append((y, *tape.gradient(y, [x, one.slope])))
+            results = one.call(x)
+            firsts = [y[:, 0] for y in results]
+        found.append([*results, *(tape.gradient(y, x) for y in firsts), tape.gradient(firsts[0], one.slope)])
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(theirs, ours, rtol=1e-6)
 

@@ -647,6 +647,18 @@ def with_nan(formula: Expression, arrays: Sequence[str]) -> Expression:
     return formula
 
 
+def as_typed(value: float, dtype: DType) -> Fraction:
+    """Return a parameter's number as a program has it in which it is no operand: as one of the dtype.
+
+    Examples
+    --------
+    >>> from nonlin.formula.finish import as_typed
+    >>> float(as_typed(0.1, "float32"))
+    0.10000000149011612
+    """
+    return Fraction(float(np.dtype(dtype).type(value)))
+
+
 def _beyond(sign: int, edge: float) -> Expression:
     x = Symbol("x")
     return x > Constant(Fraction(edge)) if sign > 0 else x < Constant(Fraction(-edge))

@@ -14,7 +14,7 @@ from nonlin.definition import Elementwise
 from nonlin.formula.arrays import ArraySpelling
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute, symbols
-from nonlin.formula.finish import DType, finished, portable, with_nan
+from nonlin.formula.finish import DType, as_typed, finished, portable, with_nan
 from nonlin.jax.spelling import ARRAYS
 from nonlin.kernels.ufunc import is_integral
 
@@ -135,7 +135,7 @@ def compiled(function: Function) -> Function:
 
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in fixed)
-    defaults = {name: default for name in fixed if (default := entry.parameters[name].default) is not None}
+    defaults = {name: as_typed(default, dtype) for name in fixed if (default := entry.parameters[name].default) is not None}
     formula = substitute(with_nan(entry.partial_derivative(*wrt), entry.operands), defaults)
     form = finished(formula, dtype, ARRAYS.functions, entry._typical(), flushes=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from nonlin.formula.finish import functions_of
@@ -72,7 +73,7 @@ class JaxArrays:
 
     @staticmethod
     def first_largest(a: jax.Array) -> jax.Array:
-        return jnp.arange(a.shape[-1]) == a.argmax(-1, keepdims=True)
+        return lax.broadcasted_iota(np.int32, a.shape, a.ndim - 1) == a.argmax(-1, keepdims=True).astype(np.int32)
 
     @staticmethod
     def cumulative_sum(a: jax.Array) -> jax.Array:
@@ -84,7 +85,7 @@ class JaxArrays:
 
     @staticmethod
     def counted(a: jax.Array) -> jax.Array:
-        return jnp.arange(1, a.shape[-1] + 1, dtype=a.dtype)
+        return lax.broadcasted_iota(a.dtype, a.shape, a.ndim - 1) + 1
 
     @staticmethod
     def number_of(a: jax.Array, like: jax.Array) -> jax.Array:

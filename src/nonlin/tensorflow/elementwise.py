@@ -13,7 +13,7 @@ from nonlin.definition import Elementwise
 from nonlin.formula.arrays import ArraySpelling
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute, symbols
-from nonlin.formula.finish import DType, finished, portable, with_nan
+from nonlin.formula.finish import DType, as_typed, finished, portable, with_nan
 from nonlin.kernels.ufunc import is_integral
 from nonlin.tensorflow.spelling import TENSORS
 
@@ -51,7 +51,11 @@ def evaluate(entry: Elementwise, wrt: Sequence[str], operands: Sequence[Any]) ->
         for name, value in zip(names[count:], operands[count:], strict=True)
         if isinstance(value, (int, float)) and value == entry.parameters[name].default
     )
-    used = [tf.cast(tensor, computes_in) for name, tensor in tensors.items() if name not in dict(fixed)]
+    used = [
+        typed(value if isinstance(value, (int, float)) else tensors[name], computes_in)
+        for name, value in zip(names, operands, strict=True)
+        if name not in dict(fixed)
+    ]
     return tf.cast(program(entry, tuple(wrt), computes_in.name, fixed)(*used), result)
 
 
@@ -71,6 +75,11 @@ def as_tensor(owner: str, name: str, x: Any) -> tf.Tensor:
     if tensor.dtype not in (*_FLOATING, *_INTEGERS, tf.bool):
         raise TypeError(f"{owner}: {name} must be real floating-point or integer, got {tensor.dtype.name}")
     return tensor
+
+
+def typed(value: Any, dtype: tf.DType) -> tf.Tensor:
+    """Return a parameter in a dtype: a number at once, which would be one of float32 on the way."""
+    return tf.constant(value, dtype) if isinstance(value, (int, float)) else tf.cast(tf.convert_to_tensor(value), dtype)
 
 
 def working(dtype: tf.DType) -> tf.DType:
@@ -136,7 +145,8 @@ def program(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple
 
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[tuple[str, float], ...]) -> Function:
     names = tuple(name for name in (*entry.operands, *entry.parameters) if name not in dict(fixed))
-    formula = substitute(with_nan(entry.partial_derivative(*wrt), entry.operands), dict(fixed))
+    numbers = {name: as_typed(value, dtype) for name, value in fixed}
+    formula = substitute(with_nan(entry.partial_derivative(*wrt), entry.operands), numbers)
     form = finished(formula, dtype, TENSORS.functions, entry._typical(), flushes=True)
     depends = symbols(form)
 
@@ -145,7 +155,7 @@ def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[t
         return y if depends.issuperset(names) else tf.broadcast_to(y, _shape_of_all(operands))
 
     # TensorFlow counts how often a function is traced by its code, and warns of the fifth: each program has its own.
-    spelled.__code__ = spelled.__code__.replace(co_name="_".join((entry.name, *wrt, dtype, *dict(fixed))))
+    spelled.__code__ = spelled.__code__.replace(co_name="_".join((entry.name, *wrt, dtype, *numbers)))
     # One graph for all shapes: an eager call would take as long as its hundred operations take one by one.
     compute = tf.function(spelled, autograph=False, input_signature=[tf.TensorSpec(None, dtype)] * len(names))
 

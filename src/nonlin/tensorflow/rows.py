@@ -12,7 +12,7 @@ from nonlin.definition import AxisFunction
 from nonlin.definition.layout import Groups
 from nonlin.formula.arrays import compute_rows
 from nonlin.formula.operations import Path
-from nonlin.tensorflow.elementwise import DEFAULT, as_tensor, promoted, summed_like, working
+from nonlin.tensorflow.elementwise import DEFAULT, as_tensor, promoted, summed_like, typed, working
 from nonlin.tensorflow.spelling import TENSORS
 
 
@@ -49,7 +49,7 @@ def along_axis(
         hidden = None if hidden is None else _opened(hidden, group)
         sides = ("x", *(side for _, side in operation.vectors))
         rows = [_opened(a, group if side == "x" else 1) for a, side in zip(rows, sides, strict=True)]
-    parameters = [tf.cast(tf.convert_to_tensor(numbers[name]), computes_in) for name in entry.parameters]
+    parameters = [typed(numbers[name], computes_in) for name in entry.parameters]
     result = _program(entry, path, computes_in)(*rows, *parameters, hidden=hidden)
     if group:
         result = tf.reshape(result, tf.concat([tf.shape(result)[:-2], [-1]], 0))
