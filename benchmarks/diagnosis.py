@@ -2,6 +2,7 @@
 
     python benchmarks/diagnosis.py                 # the cases that the rules were made with
     python benchmarks/diagnosis.py --held-out      # other seeds, widths and data, looked at only to judge
+    python benchmarks/diagnosis.py --overhead      # what it costs, and what a monitor costs
 
 An alarm is a finding worse than ``info``. A cause is right if the first finding is the rule of the fault that was planted;
 units are right if the indices are those of a plain computation over all data.
@@ -10,6 +11,7 @@ units are right if the indices are those of a plain computation over all data.
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -384,12 +386,64 @@ def nl_torch_init(model: nn.Module) -> None:
             nn.init.xavier_uniform_(layer.weight)
 
 
+def median_times(works: list[Callable[[], Any]], rounds: int = 7) -> list[float]:
+    """Return the median time of each, one after the other in turn: other work on the machine meets all alike."""
+    times: list[list[float]] = [[] for _ in works]
+    for number in range(rounds + 2):
+        for work, taken in zip(works, times, strict=True):
+            started = time.perf_counter()
+            work()
+            if number >= 2:
+                taken.append(time.perf_counter() - started)
+    return [statistics.median(taken) for taken in times]
+
+
+def overhead() -> None:
+    """Print the cost of one look of a monitor in steps of training, and of a diagnosis in passes forward and backward."""
+    images = [nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)]
+    images += [nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)]
+    cnn = nn.Sequential(*images, nn.Flatten(), nn.Linear(4096, 128), nn.ReLU(), nn.Linear(128, 10))
+    y = torch.randint(0, 10, (128,))
+    table = torch.randn(128, 784)
+    for name, model, x in (("MLP", mlp(table, y, nn.ReLU, 4, 512), table), ("CNN", cnn, torch.randn(128, 3, 32, 32))):
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+        def step() -> None:
+            optimizer.zero_grad()  # noqa: B023
+            CE(model(x), y).backward()  # noqa: B023
+            optimizer.step()  # noqa: B023
+
+        data = [(x, y)] * 4
+
+        def pass_over() -> None:
+            for inputs, target in data:  # noqa: B023
+                torch.autograd.grad(CE(model(inputs), target), list(model.parameters()))  # noqa: B023
+
+        monitor = nl.diagnosis.Monitor(model, every=1, window=10**6)
+
+        def looked_at() -> None:
+            with monitor:  # noqa: B023
+                step()
+
+        monitor._judge = lambda: None  # type: ignore[method-assign]  # at each exit it would
+        works = [step, looked_at, pass_over, lambda: nl.diagnose(model, data, loss=CE)]  # noqa: B023
+        plain, watched, once, whole = median_times(works)
+        look = watched / plain - 1
+        print(f"{name}: step {plain * 1e3:.1f} ms; a look costs {look:.2f} steps: {look / 50:.1%} of the time at every 50")
+        print(f"{name}: forward and backward {once * 1e3:.1f} ms; a diagnosis takes {whole / once:.2f} times as long")
+
+
 def main() -> None:
     global HELD_OUT
     parser = argparse.ArgumentParser()
     parser.add_argument("--held-out", action="store_true")
-    HELD_OUT = parser.parse_args().held_out
+    parser.add_argument("--overhead", action="store_true")
+    options = parser.parse_args()
+    HELD_OUT = options.held_out
     torch.set_num_threads(1)
+    if options.overhead:
+        overhead()
+        return
     started = time.perf_counter()
     alarms = count = 0
     for case in healthy():

@@ -112,6 +112,20 @@ def test_compiled_models_and_functions_of_ours() -> None:
     assert [(row.layer, row.activation) for row in monitor.report.layers] == [("first", "gelu")]
 
 
+def test_memory_is_of_the_units() -> None:
+    """Neither batches nor looks take any, and what was seen of a batch is gone with it."""
+
+    def held(batch: int, looks: int) -> int:
+        model = network()
+        with Monitor(model, every=1, window=100) as monitor:
+            for _ in range(looks):
+                model(torch.randn(batch, 16)).sum().backward()
+            sites = monitor._probe.sites.values()
+            return sum(value.numel() for site in sites for value in site.health._sums.values())
+
+    assert held(8, 2) == held(512, 2) == held(8, 20) < 64 * 16
+
+
 @pytest.mark.parametrize("name", ["every", "window"])
 @pytest.mark.parametrize("value", [0, 2.5, True])
 def test_arguments(name: str, value: object) -> None:
