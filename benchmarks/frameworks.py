@@ -64,6 +64,7 @@ class TensorFlow:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         import tensorflow as tf
 
+        tf.get_logger().setLevel("ERROR")  # it warns of many programs, which are what is measured
         self.tf, self.natives = tf, tf
 
     def array(self, x: Array) -> Any:
