@@ -133,9 +133,8 @@ def test_no_promotion_is_needed() -> None:
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         for name in ("gelu", "elu", "swiglu", *ROWS):
             function, count = applied(name)
-            jax.grad(lambda *a, function=function: function(*a).sum())(*[x] * count)
-        nl.leaky_relu(x.astype(jnp.bfloat16), 0.1)
-        nl.softmax(x, where=x > 0, temperature=0.5)
+            jax.make_jaxpr(jax.grad(lambda *a, function=function: function(*a).sum()))(*[x] * count)
+        jax.make_jaxpr(lambda z: (nl.leaky_relu(z.astype(jnp.bfloat16), 0.1), nl.softmax(z, where=z > 0, temperature=0.5)))(x)
 
 
 def test_numbers_that_are_no_operands_are_those_of_other_frameworks() -> None:
