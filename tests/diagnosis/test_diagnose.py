@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -312,6 +313,55 @@ def test_healthy_models_raise_no_alarm(activation: type[nn.Module]) -> None:
     model = mlp(activation, depth=3)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     assert not alarms(nl.diagnose(model, X, Y, loss=CE, optimizer=optimizer))
+
+
+def _autoencoder() -> Report:
+    """After a bottleneck and with inputs above 0, most units of a fresh layer may be silent."""
+    torch.manual_seed(0)
+    x = torch.rand(300, 64)
+    sizes = [64, 32, 8, 32]
+    layers = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
+    model = nn.Sequential(*layers, nn.Linear(32, 64), nn.Sigmoid())
+    with torch.no_grad():
+        model[4].bias[:20] = -0.35
+    report = nl.diagnose(model, x, x, loss=nn.MSELoss())
+    assert len(units(report, "dead-units", "4")) > 16
+    return report
+
+
+def _siren() -> Report:
+    """Weights suit an activation whose parameter is not the default."""
+    torch.manual_seed(0)
+    act = nt.layer("sin")
+    model = nn.Sequential(nn.Linear(2, 64), act(omega=30.0), nn.Linear(64, 64), act(omega=30.0), nn.Linear(64, 1))
+    with torch.no_grad():
+        model[0].weight.uniform_(-0.5, 0.5)
+        for layer in (model[2], model[4]):
+            layer.weight.uniform_(-((6 / 64) ** 0.5) / 30, (6 / 64) ** 0.5 / 30)
+    return nl.diagnose(model, 2 * torch.rand(300, 2) - 1)
+
+
+def _momentum() -> Report:
+    """A step is a step: what momentum adds up depends on whether gradients agree."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.5, momentum=0.99)
+    return nl.diagnose(model, X, Y, loss=CE, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("diagnosed", [_autoencoder, _siren, _momentum])
+def test_what_looks_odd_and_is_healthy(diagnosed: Callable[[], Report]) -> None:
+    assert not alarms(diagnosed())
+
+
+def test_max_pooling_does_not_hide_the_initialisation() -> None:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for i, width in enumerate([8] * 8):
+        layers += [nn.Conv2d(width if i else 1, width, 3, padding=1), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] if i % 3 == 2 else []
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(32, 3))
+    report = nl.diagnose(model, torch.randn(100, 1, 8, 8))
+    assert report.findings[0].rule == "initialisation-mismatch"
 
 
 def _softmax() -> nn.Module:

@@ -160,6 +160,8 @@ def findings(e: Evidence) -> list[Finding]:
         if finding.cause not in worse:
             possible = (c for c in CAUSES.get(finding.rule, ()) if (finding.rule, c) not in said)
             finding.cause = next((c for c in possible if c in worse and c != finding.rule), None)
+        if finding.rule == "dead-units" and finding.severity == "warning" and finding.cause is None and not e.trained:
+            finding.severity = "info"  # of fresh weights, after a bottleneck for one: nothing came of it yet
     return sorted(found, key=lambda f: (f.severity == "info", f.cause is not None, order[f.severity]))
 
 
@@ -339,10 +341,10 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
     Theory holds for random weights. Those of a network that has been trained count only if its signal does die out: then
     training has not moved them, because it could not.
     """
-    if e.trained:
-        _, spreads = _spreads(e)
-        if not spreads or not min(spreads) < 10 * COLLAPSED * spreads[0]:
-            return
+    _, spreads = _spreads(e)
+    fades = bool(spreads) and min(spreads) < 10 * COLLAPSED * spreads[0]
+    if e.trained and not fades:
+        return
     following: dict[str, Site] = {}
     for site in e.sites:
         following.setdefault(site.layer, site)
@@ -352,7 +354,7 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
         if weight is None or before is None or not before.last or before.layer not in following or before.normed:
             continue
         site = following[before.layer]
-        if site.origin.normed or not site.origin.direct or _vanishes(site.entry):
+        if site.origin.normed or not site.origin.direct or not site.usual or _vanishes(site.entry):
             continue
         factor = float(weight.square().sum()) / len(weight) * _mean_square(site.entry)
         product, length = chains.get(before.layer, (1.0, 0))
@@ -375,7 +377,7 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
             )
             return
     for name, (product, length) in chains.items():
-        if length >= 4 and (product <= COLLAPSED**2 * 10 or (product >= 1e5 and not e.trained)):
+        if length >= 4 and ((product <= COLLAPSED**2 * 10 and fades) or (product >= 1e5 and not e.trained)):
             each = product ** (1 / length)
             text = (
                 f"each of {length} layers up to it multiplies the mean square by {each:.2g}, together {product:.1e}; 1 keeps it"
@@ -633,7 +635,7 @@ def _learning_rate(e: Evidence) -> Iterator[Finding]:
                 ratio = rate / size
             else:
                 g = e.gradients.get(name) or 0.0
-                ratio = rate / max(1 - float(group.get("momentum", 0.0)), 1e-3) * g / (size * p.numel() ** 0.5)
+                ratio = rate * g / (size * p.numel() ** 0.5)
             if worst is None or ratio > worst[0]:
                 worst = (ratio, name, rate)
     if worst is not None and worst[0] > LARGE_UPDATE:

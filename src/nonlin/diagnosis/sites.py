@@ -106,6 +106,8 @@ class Site:
     dtype: torch.dtype
     largest: list[Tensor] = field(default_factory=list)
     final: bool = False
+    usual: bool = True
+    """Whether the activation's parameters are its defaults, with which theory reckons."""
 
     @property
     def title(self) -> str:
@@ -211,7 +213,7 @@ class Probe(TorchFunctionMode):
             found = activation_of(module)
             x = arguments[0] if arguments else None
             if found is not None and isinstance(x, Tensor) and isinstance(output, Tensor) and not self._within:
-                self._seen(found[0], x, output, module.forward)
+                self._seen(*found, x, output, module.forward)
         if self._stack and self._stack[-1] == self._name_of(module):
             self._stack.pop()
 
@@ -254,7 +256,7 @@ class Probe(TorchFunctionMode):
         def apply(z: Tensor) -> Any:
             return again(z, *rest, **plain)
 
-        site, axis, gradient = self._site(entry, x)
+        site, axis, gradient = self._site(entry, values, x)
         if site is not None and x.requires_grad:
             x.register_hook(gradient)
         origin = self._origins.get(x)
@@ -272,7 +274,8 @@ class Probe(TorchFunctionMode):
             x = operands[0]
             if self._within == 1 and isinstance(x, Tensor) and isinstance(result, Tensor) and x.is_floating_point():
                 rest = operands[len(getattr(entry, "operands", "x")) :]
-                self._seen(entry, x, result, partial(_applied, entry, rest))
+                values = dict(zip(entry.parameters, rest, strict=False))
+                self._seen(entry, values, x, result, partial(_applied, entry, rest))
             return result
         finally:
             self._within -= 1
@@ -283,10 +286,12 @@ class Probe(TorchFunctionMode):
         for half in (gate, value):
             self._follow(Tensor.__getitem__, (x,), {}, half)
         result: Tensor = value * torch.sigmoid(gate)
-        self._seen(entry, gate, result, torch.sigmoid)
+        self._seen(entry, {}, gate, result, torch.sigmoid)
         return result
 
-    def _seen(self, entry: Activation, x: Tensor, output: Tensor, apply: Callable[[Tensor], Any]) -> None:
+    def _seen(
+        self, entry: Activation, values: Mapping[str, Any], x: Tensor, output: Tensor, apply: Callable[[Tensor], Any]
+    ) -> None:
         """Note an activation that has been applied; of a pair, what the gate goes through."""
         if not isinstance(entry, Elementwise):
             self._put(output, replace(self._origins.get(x) or Origin("input", -1, 0), bent=True, direct=False, last=entry.name))
@@ -299,7 +304,7 @@ class Probe(TorchFunctionMode):
             if judged is None:
                 self.unseen.setdefault(self._place, f"{entry.name} is a pair whose gate is no activation with a name")
             else:
-                site, axis, gradient = self._site(judged, x)
+                site, axis, gradient = self._site(judged, values, x)
                 if site is not None:
                     if x.requires_grad:
                         x.register_hook(gradient)
@@ -313,7 +318,7 @@ class Probe(TorchFunctionMode):
     def _after(self, origin: Origin | None, entry: Activation) -> Origin:
         return replace(origin or Origin("input", -1, 0), bent=True, last=entry.name)
 
-    def _site(self, entry: Elementwise, x: Tensor) -> tuple[Site | None, int, Any]:
+    def _site(self, entry: Elementwise, values: Mapping[str, Any], x: Tensor) -> tuple[Site | None, int, Any]:
         place = self._place
         count = self._counts.get((place, entry.name), 0)
         self._counts[place, entry.name] = count + 1
@@ -330,6 +335,7 @@ class Probe(TorchFunctionMode):
         site = self.sites.get(key)
         if site is None:
             site = Site(origin.layer, place, count, entry, origin, Health(entry, shape=shape_of(entry)), x.dtype)
+            site.usual = all(not isinstance(v, Tensor) and v == entry.parameters[n].default for n, v in values.items())
             self.sites[key] = site
             self.order.append(key)
 
@@ -420,7 +426,7 @@ class Probe(TorchFunctionMode):
         elif name in ("softmax", "log_softmax", "softmin"):
             origin = replace(origin, bent=True, direct=False, last=name)
         elif any(name.startswith(pool) for pool in POOLS):
-            origin = replace(self._moved(origin, result), bent=True, last="")
+            origin = replace(self._moved(origin, result), bent=True)
         elif name in SUMS and len({self._origins[t] for t in tensors}) > 1:
             origin = replace(self._moved(origin, result), added=True, direct=False, last="")
         else:
