@@ -348,7 +348,14 @@ def _momentum() -> Report:
     return nl.diagnose(model, X, Y, loss=CE, optimizer=optimizer)
 
 
-@pytest.mark.parametrize("diagnosed", [_autoencoder, _siren, _momentum])
+def _zero_head() -> Report:
+    """A last layer of zeros is a way to begin: the first step gives all others their gradient."""
+    model = mlp()
+    nn.init.zeros_(model[4].weight)
+    return nl.diagnose(model, X, Y, loss=CE)
+
+
+@pytest.mark.parametrize("diagnosed", [_autoencoder, _siren, _momentum, _zero_head])
 def test_what_looks_odd_and_is_healthy(diagnosed: Callable[[], Report]) -> None:
     assert not alarms(diagnosed())
 
@@ -373,7 +380,7 @@ STATIC = {
     "unscaled-input": lambda: nl.diagnose(mlp(), X * 100, Y, loss=CE),
     "constant-input": lambda: nl.diagnose(mlp(), torch.ones(N, 16), Y, loss=CE),
     "missing-activation": lambda: nl.diagnose(nn.Sequential(nn.Linear(16, 32), nn.Linear(32, 3)), X, Y, loss=CE),
-    "excessive-dropout": lambda: nl.diagnose(mlp().append(nn.Dropout(0.9)), X, Y, loss=CE),
+    "excessive-dropout": lambda: nl.diagnose(Ours(lambda x: F.dropout(nl.relu(x), 0.9, training=False)), X, Y, loss=CE),
     "learning-rate-too-high": lambda: nl.diagnose(m := mlp(), X, Y, loss=CE, optimizer=torch.optim.Adam(m.parameters(), 0.5)),
     "frozen-layer": lambda: nl.diagnose(_frozen(), X, Y, loss=CE),
     "tied-units": lambda: nl.diagnose(_tied(), X, Y, loss=CE),
@@ -491,6 +498,8 @@ def test_each_rule_finds_its_fault(rule: str) -> None:
 
 
 BAD = {
+    "the model has lazy layers": lambda: nl.diagnose(nn.Sequential(nn.LazyLinear(8), nn.ReLU()), X),
+    "the model is on the meta device": lambda: nl.diagnose(mlp().to("meta"), X),
     "the model cannot run on data of shape (256, 4)": lambda: nl.diagnose(mlp(), torch.zeros(300, 4)),
     "the loader or array is empty": lambda: nl.diagnose(mlp(), torch.zeros(0, 16)),
     "the model must be a torch.nn.Module, got str": lambda: nl.diagnose("model", X),

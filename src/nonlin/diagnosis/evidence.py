@@ -87,6 +87,7 @@ class Evidence:
     trained: bool = False
     outputs: Stream = field(default_factory=Stream)
     output_origin: Origin | None = None
+    dropouts: dict[str, float] = field(default_factory=dict)
     gradients: dict[str, float | None] = field(default_factory=dict)
     batch_norms: dict[str, tuple[float, float]] = field(default_factory=dict)
     loss: Any = None
@@ -125,6 +126,10 @@ def gather(
 ) -> Evidence:
     """Run a model over data and return what was seen; the model is left as it was."""
     model = bare(model)
+    if any(nn.parameter.is_lazy(p) for p in model.parameters()):
+        raise DiagnosisError("the model has lazy layers, whose shapes are not known yet: call it once before")
+    if any(p.is_meta for p in model.parameters()):
+        raise DiagnosisError("the model is on the meta device, where tensors have no values: move it with to_empty and load it")
     probe = Probe(model)
     inputs, outputs = Stream(), Stream()
     squares: dict[str, float | None] = {name: None for name, p in parameters_of(model) if p.requires_grad}
@@ -181,6 +186,7 @@ def gather(
         weighted=probe.weighted,
         called=probe.called,
         unseen=probe.unseen,
+        dropouts=probe.dropouts,
         inputs=inputs,
         outputs=outputs,
         numbers=numbers,

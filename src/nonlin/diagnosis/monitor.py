@@ -131,6 +131,7 @@ class Monitor:
             weighted=probe.weighted,
             called=probe.called,
             unseen=probe.unseen,
+            dropouts=probe.dropouts,
             inputs=inputs,
             numbers=inputs.samples > 0,
             optimizer=self._optimizer,

@@ -231,13 +231,15 @@ def _units(e: Evidence) -> Iterator[Finding]:
         if dormant.any() and relu_like:
             yield finding("dormant-units", dormant, "info", f"{dormant.sum()} of {width} units {where} say next to nothing")
         if (lost := states.gradient_dead).any():
-            severity = "warning" if lost.all() and not dead.any() else "info"
+            severity = "warning" if lost.all() and not dead.any() and not _begins_with_0(e) else "info"
             yield finding("gradient-dead", lost, severity, f"{lost.sum()} of {width} units {where} get no gradient")
 
 
 def _numbers(e: Evidence) -> Iterator[Finding]:
     if e.inputs.bad:
         yield Finding("non-finite", "error", "input", f"{e.inputs.bad} numbers of the inputs are NaN or infinite")
+    if e.target is not None and e.target.is_floating_point() and not bool(torch.isfinite(e.target).all()):
+        yield Finding("non-finite", "error", "target", "the targets have NaN or infinity")
     bad = [name for name, p in parameters_of(e.model) if not bool(torch.isfinite(p).all())]
     for name in bad:
         layer, _, kind = name.rpartition(".")
@@ -304,7 +306,13 @@ def _signal(e: Evidence) -> Iterator[Finding]:
 
 def _blind(e: Evidence) -> bool:
     scale = max(e.outputs.rms, 1e-30)
-    return not e.outputs.bad and float(e.outputs.deviation.max()) < 1e-5 * scale
+    return not e.outputs.bad and float(e.outputs.deviation.max()) < 1e-5 * scale and not _begins_with_0(e)
+
+
+def _begins_with_0(e: Evidence) -> bool:
+    """Whether the last layer's weights are still the zeros that they were given: the first step changes that."""
+    weight = _weight_of(e.weighted[-1]) if e.weighted else None
+    return not e.trained and weight is not None and not bool(weight.any())
 
 
 @lru_cache(maxsize=256)
@@ -356,6 +364,8 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
         site = following[before.layer]
         if site.origin.normed or not site.origin.direct or not site.usual or _vanishes(site.entry):
             continue
+        if not weight.any():
+            continue  # of the last layer, or of a branch that begins with nothing, zeros are wanted; else they are tied
         factor = float(weight.square().sum()) / len(weight) * _mean_square(site.entry)
         product, length = chains.get(before.layer, (1.0, 0))
         chains[layer.layer] = (product * factor, length + 1)
@@ -368,7 +378,7 @@ def _initialisation(e: Evidence) -> Iterator[Finding]:
         weight = _weight_of(first)
         assert weight is not None
         gain = float(weight.square().sum()) / weight.shape[0]
-        if not 1e-4 < gain < 1e2:
+        if gain and not 1e-4 < gain < 1e2:
             yield Finding(
                 "initialisation-mismatch",
                 "warning",
@@ -437,9 +447,8 @@ def _structure(e: Evidence) -> Iterator[Finding]:
         text = f"no activation between {previous.layer} and {layer.layer}: the two are one linear layer"
         yield Finding("missing-activation", "warning", previous.layer, text)
     named = dict(e.model.named_modules())
-    for name, module in named.items():
-        p = getattr(module, "p", None)
-        if isinstance(module, nn.modules.dropout._DropoutNd) and isinstance(p, float) and p > 0.7:
+    for name, p in e.dropouts.items():
+        if p > 0.7:
             severity: Severity = "error" if p >= 0.95 else "warning"
             yield Finding("excessive-dropout", severity, name, f"p = {p:g}: {p:.0%} of the signal is thrown away in training")
     yield from _frozen(e, named)

@@ -152,6 +152,7 @@ class Probe(TorchFunctionMode):
         self.weighted: list[Weighted] = []
         self.called: set[str] = set()
         self.unseen: dict[str, str] = {}
+        self.dropouts: dict[str, float] = {}
         self.samples = 0
         self.scale = 1.0
         self.mask: Tensor | None = None
@@ -400,6 +401,8 @@ class Probe(TorchFunctionMode):
         if function in LINEAR or function in CONVOLUTIONS:
             self._put(result, self._weighted(function, args, kwargs, result))
             return
+        if function in DROPOUTS:
+            self.dropouts[self._place] = float(args[1] if len(args) > 1 else kwargs.get("p", 0.5))
         operands = _tensors(args)
         if name in PRODUCTS and len(operands) == 2 and operands[1].dim() == 2 and self._owner(operands[1]) is not None:
             given = {"input": operands[0], "weight": operands[1].T}
