@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +207,23 @@ def test_an_own_function_of_rows() -> None:
     close(share(jnp.asarray(x)), share(x))
     jacobian = jax.jacobian(share)(jnp.asarray(x))
     np.testing.assert_allclose(jacobian @ x, share.jvp(x, dx=x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_is_compiled_of_an_own_function_goes_with_it() -> None:
+    def used() -> list[weakref.ref[Any]]:
+        own = nl.activation(lambda x, a=nl.Parameter(1.5): nl.tanh(a * x), name="dropped")
+        row = nl.activation(lambda x: nl.exp(x) / nl.row_sum(nl.exp(x)), along="axis", masked=0, name="dropped_row")
+        for entry in (own, row):
+            jax.grad(lambda x, entry=entry: entry(x)[0])(jnp.ones(3))
+            entry(jnp.ones(3))
+            nl.activations._entries.pop(entry.name)
+            nl.activations._names.pop(entry.name, None)
+        return [weakref.ref(own), weakref.ref(row)]
+
+    left = used()
+    gc.collect()
+    assert [entry() for entry in left] == [None, None]
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------------

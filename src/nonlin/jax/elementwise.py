@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from nonlin.definition import Elementwise
+from nonlin.definition import Activation, Elementwise
 from nonlin.formula.arrays import ArraySpelling
 from nonlin.formula.calculus import canonical
 from nonlin.formula.expression import substitute, symbols
@@ -58,7 +59,8 @@ def evaluate(entry: Elementwise, wrt: Sequence[str], operands: Sequence[Any]) ->
         array = arrays[name] if name in arrays else as_array(entry.name, name, value)
         is_there = array.dtype == computes_in
         used.append(array if is_there else array.astype(computes_in))
-    y = program(entry, tuple(wrt), "float64" if computes_in == jnp.float64 else "float32", fixed)(*used)
+    dtype = "float64" if computes_in == jnp.float64 else "float32"
+    y = compiled(entry, program, tuple(wrt), dtype, fixed)(*used)
     return y if y.dtype == result else y.astype(result)
 
 
@@ -125,12 +127,32 @@ def named(name: str) -> Callable[[Function], jax.custom_jvp[jax.Array]]:
     return made
 
 
-def compiled(function: Function) -> Function:
-    """Compile a program as a whole also where nobody traces it, as ``jax.nn`` does; within another it is not seen.
+def compiled(entry: Activation, program: Callable[..., Function], *key: Any) -> Function:
+    """Return a program, compiled as a whole also where nobody traces it, as ``jax.nn`` is; within another it is not seen.
 
     Its operations one by one would be compiled twice as fast, and run several times slower, with other last digits.
+
+    Parameters
+    ----------
+    entry : Activation
+    program : callable
+        What makes it, of the entry and the key.
+    *key
     """
-    return jax.jit(function, inline=True)
+    kept = entry.root.rooms.setdefault("jax", {})
+    found = kept.get((compiled, *key))
+    if found is None:
+        # JAX keeps what it has compiled, and the derivatives with it, for as long as the function lives: these must not lead to
+        # the entry, which has the function, or neither would ever go.
+        twin = kept.setdefault("twin", type(entry.root)(**vars(entry.root.definition)))
+        function = program(twin, *key)
+
+        @functools.wraps(function, updated=())
+        def whole(*operands: jax.Array) -> jax.Array:
+            return function(*operands)
+
+        found = kept.setdefault((compiled, *key), jax.jit(whole, inline=True))
+    return found  # type: ignore[no-any-return]
 
 
 def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[str, ...]) -> Function:
@@ -154,4 +176,4 @@ def _made(entry: Elementwise, wrt: tuple[str, ...], dtype: DType, fixed: tuple[s
         return y, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
 
     function.defjvp(tangent, symbolic_zeros=True)
-    return compiled(function)
+    return function

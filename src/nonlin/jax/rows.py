@@ -54,7 +54,7 @@ def _made(entry: AxisFunction, path: Path, masked: bool) -> Callable[..., Array]
         return y, sum(terms[1:], terms[0]) if terms else jnp.zeros_like(y)
 
     function.defjvp(tangent, symbolic_zeros=True)
-    return compiled(function)
+    return function
 
 
 def along_axis(
@@ -92,7 +92,7 @@ def along_axis(
     covering = hidden
     masks = () if hidden is None else (_opened(hidden, group),)
     given = [jnp.asarray(numbers[name], computes_in) for name in entry.parameters]
-    result = _program(entry, path, bool(masks))(*rows, *given, *masks)
+    result = compiled(entry, _program, path, bool(masks))(*rows, *given, *masks)
     if group:
         result = result.reshape(*result.shape[:-2], -1)
     elif covering is not None:
