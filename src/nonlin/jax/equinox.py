@@ -32,7 +32,7 @@ except ImportError as _error:
     ) from _error
 
 from nonlin.catalogue.rectifiers import rrelu as _rrelu
-from nonlin.definition import Activation, AxisFunction as _AxisFunction, Gated as _Gated, get as _get
+from nonlin.definition import Activation, get as _get
 from nonlin.jax import modules as _modules
 from nonlin.layers import Constraint as _Constraint, layer_name as _layer_name
 
@@ -125,11 +125,7 @@ def layer(activation: str | Activation) -> Any:
 
 
 def _made(entry: Activation) -> type:
-    base: type[Module] = ElementwiseModule
-    if isinstance(entry, _AxisFunction):
-        base = AxisModule if entry.masked is None else MaskedAxisModule
-    elif isinstance(entry, _Gated):
-        base = GatedModule
+    base: Any = _modules.base_of(entry, ElementwiseModule, GatedModule, AxisModule, MaskedAxisModule)
     keyword = _inspect.Parameter.KEYWORD_ONLY
     more = [_inspect.Parameter("dtype", keyword, default=None, annotation=Any)]
     if entry.root is _rrelu:

@@ -181,6 +181,13 @@ def documentation(entry: Activation, arguments: inspect.Signature) -> str:
     return "\n".join([*lines, "", "References", "----------", entry.source] if entry.source else lines)
 
 
+def base_of(entry: Activation, elementwise: type, gated: type, along_axis: type, masked: type) -> type:
+    """Return which of a library's bases an activation's modules have."""
+    if isinstance(entry, AxisFunction):
+        return along_axis if entry.masked is None else masked
+    return gated if isinstance(entry, Gated) else elementwise
+
+
 def kept(entry: Activation, library: str, make: Callable[[Activation], type]) -> type:
     """Return the class of an activation's modules for a library; an entry keeps its own."""
     rooms: dict[Any, Any] = entry.rooms.setdefault("jax", {})
