@@ -18,7 +18,7 @@ import pytest
 
 import nonlin as nl
 from nonlin.comparison import DataError, LedgerError, PlanError, compare, engine, load, read
-from nonlin.comparison.budget import Budget
+from nonlin.comparison.budget import CARE, Budget
 from nonlin.comparison.engine import MOST_ATTEMPTS, Local
 from nonlin.comparison.ledger import Ledger
 from nonlin.comparison.plan import Plan, gather
@@ -532,6 +532,29 @@ def test_an_engine_runs_more_than_once() -> None:
     for _ in range(2):
         found = compare("iris", activations=["relu", "tanh"], seeds=1, splits=2, steps=20, engine=runner)
         assert found.analysis.missing == 0
+
+
+def test_a_budget_does_not_wait_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget of 25 s took 39 s: it was looked at only when something was finished. Here nothing ever would be."""
+    monkeypatch.setattr(Budget, "sized", lambda self, plan, sets: plan)
+    monkeypatch.setattr(Budget, "is_over", lambda self: True)
+    found = compare("iris", activations=["relu", "tanh"], budget=60, steps=10**9, learning_rates=[1e-3], engine=Local(1))
+    assert found.analysis.missing > 0
+    assert "not finished" in found.verdict
+
+
+def test_a_lane_without_an_activation_of_its_own_stands_still() -> None:
+    """Three activations take two lanes as long as four do."""
+    data = load(np.random.default_rng(0).normal(size=(300, 3)), np.arange(300) % 2, name="d")
+    budget = Budget(1000.0, 0.0, 2, set())
+    budget._trials = {"d": {10: [0.2], 110: [0.4]}}
+
+    def takes(*names: str) -> float:
+        networks = Plan(datasets=("d",), activations=names)
+        return budget._takes(networks, {"d": data}) - 0.25 * CARE * len(names)  # but for facts and kernels
+
+    assert takes("relu", "tanh", "elu") == pytest.approx(takes("relu", "tanh", "elu", "gelu"))
+    assert takes("relu", "tanh") < takes("relu", "tanh", "elu")
 
 
 def test_sizing_gives_up_seeds_first_and_rows_last() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,7 +158,9 @@ class Budget:
             steps = steps_of(len(plan.settings), length) * plan.tuning_seeds + plan.seeds * judged
             networks = plan.seeds + (len(plan.settings) * plan.tuning_seeds if len(plan.settings) > 1 else 0)
             once, per_step = self._costs(name)
-            total += len(plan.activations) * plan.splits * (networks * once + steps * per_step)
+            # Lanes without an activation of their own stand still in the last round: three activations take two lanes twice.
+            rounds = math.ceil(len(plan.activations) * len(sets) / self.lanes) * self.lanes / len(sets)
+            total += rounds * plan.splits * (networks * once + steps * per_step)
             total += plan.splits * (0.3 + 3e-6 * rows * data.features * data.outputs**0.5) / self.lanes  # baselines
         return CARE * total
 

@@ -20,6 +20,11 @@ from nonlin.comparison.plan import Plan, PlanError, Stack
 from nonlin.comparison.results import Ingredients, failed
 
 MOST_ATTEMPTS = 3  # a stack that has taken so many workers with it has failed
+_LOOK = 0.25  # seconds between two looks at whether the time is over, while nothing is finished
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,12 @@ Finished: TypeAlias = Iterator[tuple[Task, list[dict[str, Any]]]]
 class Engine(Protocol):
     """Trains stacks."""
 
-    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+    def run(
+        self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None], is_over: Callable[[], bool] = _never
+    ) -> Finished:
         """Yield each task with its results, in any order; ``started`` is called before each attempt.
+
+        ``is_over`` is asked while nothing is finished: once it is true, what is under way is dropped.
 
         The tasks are taken off the queue from the left. Whoever takes the results may put others there: an engine is done when
         nothing waits and nothing is under way.
@@ -75,7 +84,9 @@ def _gave_up(stack: Stack, attempts: int) -> list[dict[str, Any]]:
 class InProcess:
     """Trains in this very process, one stack after the other: for tests, and for models that cannot be pickled."""
 
-    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+    def run(
+        self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None], is_over: Callable[[], bool] = _never
+    ) -> Finished:
         """Yield each task with its results."""
         import torch
 
@@ -83,7 +94,7 @@ class InProcess:
 
         threads = torch.get_num_threads()
         try:
-            while tasks:
+            while tasks and not is_over():
                 stack, plan = task = tasks.popleft()
                 made = job.ingredients(stack)
                 started(task, str(os.getpid()))
@@ -124,7 +135,9 @@ class Local:
         self._alive: dict[int, _Worker] = {}
         self._made = 0
 
-    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+    def run(
+        self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None], is_over: Callable[[], bool] = _never
+    ) -> Finished:
         """Yield each task with its results, in the order in which they are finished."""
         again: deque[tuple[Task, int]] = deque()  # of workers that died
         setup = job.setup()
@@ -142,7 +155,12 @@ class Local:
                     made = job.ingredients(stack)
                     started(task, str(worker.process.pid))
                     self._send(worker, (stack, plan, made))
-                number, answer = self._events.get()
+                try:
+                    number, answer = self._events.get(timeout=_LOOK)
+                except queue.Empty:
+                    if is_over():
+                        return
+                    continue
                 worker = self._alive[number]
                 if answer is not None:
                     assert worker.task is not None
@@ -225,7 +243,9 @@ class Ray:
         self.address = address
         self.workers = workers or cores()
 
-    def run(self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None]) -> Finished:
+    def run(
+        self, job: Job, tasks: deque[Task], started: Callable[[Task, str], None], is_over: Callable[[], bool] = _never
+    ) -> Finished:
         """Yield each task with its results, in the order in which they are finished."""
         try:
             import ray
@@ -254,7 +274,9 @@ class Ray:
                     made = job.ingredients(stack)
                     started(task, "ray")
                     pending[remote.remote(setup, stack, plan, made)] = task
-                done, _ = ray.wait(list(pending), num_returns=1)
+                done, _ = ray.wait(list(pending), num_returns=1, timeout=_LOOK)
+                if not done and is_over():
+                    return
                 for reference in done:
                     task = pending.pop(reference)
                     try:

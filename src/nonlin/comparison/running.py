@@ -269,24 +269,28 @@ class Run:
                 pass
         self._tell()
         job = Job(dict(self._sets), self._factories, self._ingredients)
-        running = self._runner.run(job, self._tasks, self._started) if self._tasks else iter(())
+        running = self._runner.run(job, self._tasks, self._started, self._is_over) if self._tasks else iter(())
         try:
             for task, results in running:
                 self._take(task, results)
                 self._tell()
                 while not self._tasks and not self._under_way and self._goes_on():
                     pass
-                if self._budget is not None and self._stage == "" and self._budget.is_over():
+                if self._is_over():
                     break
         finally:
             close = getattr(running, "close", None)  # ends the workers at once, whatever ended us
             if close is not None:
                 close()
         self._ledger.note("gains", self._gains)
-        if self._budget is not None and self._under_way:  # what is left is seeds that all activations have
+        if self._budget is not None and (self._under_way or self._tasks):  # what is left is seeds that all activations have
             seeds = self._board.complete_seeds()
             self._set(replace(self.plan, seeds=max(1, seeds)))
         return self.plan
+
+    def _is_over(self) -> bool:
+        """Whether the study has to end now."""
+        return self._budget is not None and self._stage == "" and self._budget.is_over()
 
     def _goes_on(self) -> bool:
         """Whether the plan has grown, now that all that it needed is there; it may be there already what it needs then."""
