@@ -534,6 +534,18 @@ def test_an_engine_runs_more_than_once() -> None:
         assert found.analysis.missing == 0
 
 
+def test_workers_do_not_import_what_lies_in_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data beside a folder torch, as in ISLP's package: every worker died."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").touch()
+    (tmp_path / "random.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(filter(None, sys.path)))
+    found = compare("iris", activations=["relu", "tanh"], seeds=1, splits=2, steps=20, engine=Local(1))
+    assert found.analysis.missing == 0
+    assert not any(entry.failed for entry in found.analysis.tables[0].entries)
+
+
 def test_a_budget_does_not_wait_for_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget of 25 s took 39 s: it was looked at only when something was finished. Here nothing ever would be."""
     monkeypatch.setattr(Budget, "sized", lambda self, plan, sets: plan)

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from nonlin.comparison.data import Dataset
@@ -183,9 +184,10 @@ class Local:
 
     def _hire(self, setup: bytes) -> _Worker:
         environment = {**os.environ, **_ENVIRONMENT}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # modules that the user's model is from
+        # The modules that the user's model is from. The folder that we are in is where to look only if it is so here: -P.
+        environment["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         process = subprocess.Popen(
-            [sys.executable, "-m", "nonlin.comparison.worker"],
+            [sys.executable, "-P", "-m", "nonlin.comparison.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
