@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from nonlin.comparison.data import DataError
@@ -97,7 +98,12 @@ def test_every_format_gives_the_same_data(suffix: str, tmp_path: Path) -> None:
         assert data.fingerprint == load(houses(), "price").fingerprint
 
 
-COMPRESSED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+    ".zst": lambda content: pa.compress(content, codec="zstd", asbytes=True),
+}
 
 
 @pytest.mark.parametrize("compression", [*COMPRESSED, ".zip"])
@@ -199,7 +205,6 @@ def test_json_in_other_forms(tmp_path: Path) -> None:
 
 
 def test_an_arrow_stream(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
     table = pa.Table.from_pandas(houses())
     with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as stream:
         stream.write_table(table)

@@ -184,10 +184,21 @@ FORMATS = (
 _BY_SUFFIX: Mapping[str, _Format] = {suffix: each for each in FORMATS for suffix in each.suffixes}
 _PACKAGES = {"odf": "odfpy"}  # where the name to install is not the name to import
 
+
+def _zstandard(content: bytes) -> bytes:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise DataError("reading .zst needs pyarrow, which is missing: pip install pyarrow")
+    import pyarrow as pa
+
+    with pa.input_stream(pa.py_buffer(content), compression="zstd") as stream:
+        return bytes(stream.read())
+
+
 _COMPRESSED: Mapping[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.decompress,
     ".xz": lzma.decompress,
     ".bz2": bz2.decompress,
+    ".zst": _zstandard,
 }
 
 
