@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 import nonlin as nl
+from entries import WHOLE
 
 pytest.importorskip("keras")
-BACKENDS = ("torch", "jax", "tensorflow") if os.environ.get("NONLIN_KERAS") == "all" else ("torch",)
+BACKENDS = ("torch", "jax", "tensorflow") if WHOLE else ("torch",)
 X = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64)
 
