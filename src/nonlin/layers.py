@@ -105,7 +105,7 @@ class Constraint:
     sign : int
         In which direction it goes, from the one end.
     other : str, optional
-        The parameter that is the low end.
+        The parameter that is the end, where there is one end.
     """
 
     low: float | None
@@ -149,17 +149,16 @@ def constraint_of(layer: str, parameter: Parameter, values: Mapping[str, Any], n
         If it starts at an end of what is allowed, which no raw parameter reaches.
     """
     bounds = parameter.bounds
-    if not bounds:
-        return None
     numbers = {kind: values[bound] if isinstance(bound, str) else bound for kind, bound in bounds.items()}
+    numbers = {kind: float(number) for kind, number in numbers.items() if math.isfinite(number)}
+    if not numbers:
+        return None
     other = next((bound for bound in bounds.values() if isinstance(bound, str)), None)
     low, high = numbers.get("gt", numbers.get("ge")), numbers.get("lt", numbers.get("le"))
-    if high == math.inf:
-        high = None
     if "ne" in numbers:
-        return Constraint(float(numbers["ne"]), None, 1 if value > numbers["ne"] else -1)
+        return Constraint(numbers["ne"], None, 1 if value > numbers["ne"] else -1)
     if value in (low, high):
         raise ValueError(f"{layer}: {name} cannot be learned from {value}, the end of what is allowed: {parameter.describe()}")
     if low is None:
-        return Constraint(float(high), None, -1)  # type: ignore[arg-type]
-    return Constraint(float(low), None if high is None else float(high), 1, other)
+        return Constraint(high, None, -1, other)
+    return Constraint(low, high, 1, other)

@@ -20,7 +20,7 @@ X = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(np.int64)
 
 BUILD = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import keras, numpy as np
 import nonlin as nl, nonlin.keras as nk
@@ -45,6 +45,14 @@ except ValueError as error:
     assert "the model cannot run on data of shape (3, 5)" in str(error), error
 else:
     raise AssertionError("no error")
+
+# As a model of another backend is, from a folder whose modules are not Python's.
+from nonlin.diagnosis.keras import diagnose_elsewhere
+sys.path[:] = filter(None, sys.path)
+(folder / "random.py").write_text("raise SystemExit('imported from the folder')")
+os.chdir(folder)
+elsewhere = diagnose_elsewhere(model, held["X"], held["Y"], loss, None, 10_000)
+assert elsewhere.as_dict() == report.as_dict()
 """
 
 

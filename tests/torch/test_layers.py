@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import math
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -331,3 +332,22 @@ def test_shrinking_by_less_than_nothing_is_the_identity() -> None:
     x = torch.tensor([0.2, -0.3, 0.0, torch.inf, torch.nan])
     for y in (nl.hard_shrink(x, lambd=-0.5), nt.Hardshrink(-0.5)(x)):
         assert torch.equal(y.nan_to_num(), torch.nn.functional.hardshrink(x, -0.5).nan_to_num())
+
+
+def test_a_learned_parameter_stays_on_its_side_of_another_one(registry: object) -> None:
+    @nl.activation
+    def capped(x, top=nl.Parameter(2.0), level=nl.Parameter(1.0, gt=-math.inf, lt="top"), free=nl.Parameter(0.5, lt=math.inf)):  # type: ignore[no-untyped-def]
+        return level * x + top + free
+
+    layer = nt.layer(capped)(learnable=["level", "free"], top=3.0)
+
+    def values() -> list[float]:
+        return [float(torch.as_tensor(layer.parameter_value(name)).detach()) for name in ("top", "level", "free")]
+
+    assert values() == pytest.approx([3, 1, 0.5])
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(-4.0)
+    top, level, free = values()
+    assert 2.9 < level < top == 3
+    assert free == -4

@@ -8,14 +8,13 @@ import pickle
 import queue
 import socket
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from nonlin import processes
 from nonlin.comparison.data import Dataset
 from nonlin.comparison.plan import Plan, PlanError, Stack
 from nonlin.comparison.results import Ingredients, failed
@@ -183,14 +182,11 @@ class Local:
                 self._dismiss(worker)
 
     def _hire(self, setup: bytes) -> _Worker:
-        environment = {**os.environ, **_ENVIRONMENT}
-        # The modules that the user's model is from. The folder that we are in is where to look only if it is so here: -P.
-        environment["PYTHONPATH"] = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "nonlin.comparison.worker"],
+            processes.command("nonlin.comparison.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=processes.environment(**_ENVIRONMENT),
         )
         worker = _Worker(process, self._made)
         self._made += 1

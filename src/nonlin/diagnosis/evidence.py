@@ -94,6 +94,18 @@ class Evidence:
     target: Tensor | None = None
     output: Tensor | None = None
 
+    @classmethod
+    def of(cls, probe: Probe, **more: Any) -> Evidence:
+        """Return what a probe has seen, and what others have."""
+        return cls(
+            sites=[probe.sites[key] for key in probe.order],
+            weighted=probe.weighted,
+            called=probe.called,
+            unseen=probe.unseen,
+            dropouts=probe.dropouts,
+            **more,
+        )
+
 
 def output_of(result: Any) -> Tensor | None:
     """Return the tensor that a model's result is about."""
@@ -180,13 +192,9 @@ def gather(
     if group is not None:
         for key in probe.order:
             probe.sites[key].health.pool(group)
-    return Evidence(
+    return Evidence.of(
+        probe,
         model=model,
-        sites=[probe.sites[key] for key in probe.order],
-        weighted=probe.weighted,
-        called=probe.called,
-        unseen=probe.unseen,
-        dropouts=probe.dropouts,
         inputs=inputs,
         outputs=outputs,
         numbers=numbers,

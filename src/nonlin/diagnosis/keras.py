@@ -6,7 +6,6 @@ brought back.
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nonlin import processes
 from nonlin.diagnosis.data import BLOCK, DiagnosisError
 from nonlin.diagnosis.report import Report
 
@@ -46,8 +46,8 @@ def diagnose_elsewhere(model: Any, data: Any, target: Any, loss: Any, mask: Any,
             (Path(folder) / "request").write_bytes(pickle.dumps(request))
         except (ValueError, TypeError, NotImplementedError, AttributeError, pickle.PicklingError) as error:
             raise DiagnosisError(f"the model or the loss cannot be saved: {str(error).partition(chr(10))[0]}") from error
-        environment = os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-W", "ignore", "-m", "nonlin.diagnosis.keras", folder]
+        environment = processes.environment(KERAS_BACKEND="torch", PYTHONWARNINGS="ignore")
+        command = processes.command("nonlin.diagnosis.keras", folder)
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         answer = Path(folder) / "report"
         if not answer.exists():

@@ -125,13 +125,9 @@ class Monitor:
     def _judge(self) -> None:
         """Make the report of a window, whose gradients are there by now, and begin another one."""
         probe, inputs = self._probe, self._inputs
-        evidence = Evidence(
+        evidence = Evidence.of(
+            probe,
             model=self._model,
-            sites=[probe.sites[key] for key in probe.order],
-            weighted=probe.weighted,
-            called=probe.called,
-            unseen=probe.unseen,
-            dropouts=probe.dropouts,
             inputs=inputs,
             numbers=inputs.samples > 0,
             optimizer=self._optimizer,

@@ -297,10 +297,7 @@ class Probe(TorchFunctionMode):
         if not isinstance(entry, Elementwise):
             self._put(output, replace(self._origins.get(x) or Origin("input", -1, 0), bent=True, direct=False, last=entry.name))
             return
-        judged: Elementwise | None = entry
-        if isinstance(entry, Gated):
-            judged = gate_of(entry)
-            apply = judged  # type: ignore[assignment]
+        judged = gate_of(entry) if isinstance(entry, Gated) else entry
         with torch._C.DisableTorchFunction():
             if judged is None:
                 self.unseen.setdefault(self._place, f"{entry.name} is a pair whose gate is no activation with a name")
@@ -309,7 +306,7 @@ class Probe(TorchFunctionMode):
                 if site is not None:
                     if x.requires_grad:
                         x.register_hook(gradient)
-                    self._record(site, x.detach(), output, apply, axis)
+                    self._record(site, x.detach(), output, apply if judged is entry else judged, axis)
         self._put(output, self._after(self._origins.get(x), entry))
 
     @property

@@ -34,6 +34,10 @@ class ActivationModule:
 
     entry: ClassVar[Activation]
     __signature__: ClassVar[inspect.Signature]
+    # Of those modules that have them.
+    axis: int
+    gate: Gate
+    channel_axis: int
 
     def value_of(self, name: str) -> Any:
         """Return the value of a parameter: a number, or an array if it is learned."""
@@ -85,7 +89,7 @@ class ActivationModule:
         return {name: self._aligned(name, v, x) if getattr(v, "ndim", 0) == 1 else v for name, v in values.items()}
 
     def _aligned(self, name: str, value: jax.Array, x: jax.Array) -> jax.Array:
-        axis: int = self.channel_axis  # type: ignore[attr-defined]
+        axis = self.channel_axis
         if not -x.ndim <= axis < x.ndim or x.shape[axis] != value.size:
             has = f"has {x.shape[axis]} along axis {axis}" if -x.ndim <= axis < x.ndim else f"has no axis {axis}"
             raise ValueError(f"{type(self).__name__}: {name} has {value.size} channels, but x of shape {x.shape} {has}")
@@ -99,9 +103,9 @@ class ActivationModule:
         result: jax.Array
         if isinstance(entry, AxisFunction):
             masks = {} if other is None else {"where": other}
-            result = entry(x, axis=self.axis, **masks, **given)  # type: ignore[attr-defined]
+            result = entry(x, axis=self.axis, **masks, **given)
         elif isinstance(entry, Gated) and other is None:
-            result = entry(x, axis=self.axis, gate=self.gate, **given)  # type: ignore[attr-defined]
+            result = entry(x, axis=self.axis, gate=self.gate, **given)
         else:
             result = entry(*((x,) if other is None else (x, other)), **given)
         return result

@@ -26,7 +26,7 @@ def evaluate(entry: Elementwise, wrt: str, order: int, operands: Sequence[Any], 
     """
     if keywords:
         raise TypeError(f"{entry.name}: {next(iter(keywords))}= is for NumPy arrays, not for tensors")
-    if order or not symbolic.watchers:
+    if order or not symbolic.watchers:  # nothing is made for nobody: most calls end here
         return elementwise.evaluate(entry, wrt, order, operands)
     return symbolic.watched(entry, operands, lambda: elementwise.evaluate(entry, wrt, order, operands))  # type: ignore[no-any-return]
 
