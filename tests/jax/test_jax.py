@@ -211,9 +211,8 @@ def test_an_own_function_of_rows() -> None:
 
 @pytest.mark.usefixtures("registry")
 def test_what_is_compiled_of_an_own_function_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        nl.activations, "watchers", []
-    )  # nonlin.keras, if there, tells Keras, which keeps it as the registry does
+    # Where another test has imported nonlin.keras, Keras keeps what is registered, as the registry does.
+    monkeypatch.setattr(nl.activations, "watchers", [])
 
     def used() -> list[weakref.ref[Any]]:
         own = nl.activation(lambda x, a=nl.Parameter(1.5): nl.tanh(a * x), name="dropped")
